@@ -1,0 +1,43 @@
+"""Who is asking: made from the credential alone, passed explicitly to every service."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.errors import Forbidden
+
+
+class Role(StrEnum):
+    """Each role may do what the ones before it may."""
+
+    VIEWER = "viewer"
+    AGENT = "agent"
+    ADMIN = "admin"
+
+
+class Tier(StrEnum):
+    FREE = "free"
+    STANDARD = "standard"
+    PRO = "pro"
+
+
+_RANK = {role: rank for rank, role in enumerate(Role)}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The tenant and the actor behind a request or a job."""
+
+    tenant_id: str
+    actor: str
+    role: Role
+    tier: Tier = Tier.STANDARD
+
+    def require(self, role: Role) -> None:
+        """Raises Forbidden where the principal's role ranks below `role`."""
+        if _RANK[self.role] < _RANK[role]:
+            raise Forbidden(f"This needs the role '{role}'; the key has '{self.role}'. Ask an admin of the tenant for another key.")
+
+
+def worker(tenant_id: str) -> Principal:
+    """The background worker acting for a tenant."""
+    return Principal(tenant_id=tenant_id, actor="worker", role=Role.AGENT, tier=Tier.PRO)
