@@ -35,7 +35,9 @@ class Principal:
     def require(self, role: Role) -> None:
         """Raises Forbidden where the principal's role ranks below `role`."""
         if _RANK[self.role] < _RANK[role]:
-            raise Forbidden(f"This needs the role '{role}'; the key has '{self.role}'. Ask an admin of the tenant for another key.")
+            raise Forbidden(
+                f"This needs the role '{role}'; the key has '{self.role}'. Ask an admin of the tenant for another key."
+            )
 
 
 def worker(tenant_id: str) -> Principal:

@@ -63,7 +63,9 @@ class Database:
                 else self.writer
             )
         else:
-            raise ConfigError(f"TRELLIS_DATABASE_URL names '{self.dialect}': use sqlite+aiosqlite or postgresql+asyncpg.")
+            raise ConfigError(
+                f"TRELLIS_DATABASE_URL names '{self.dialect}': use sqlite+aiosqlite or postgresql+asyncpg."
+            )
         self._write_sessions = async_sessionmaker(self.writer, expire_on_commit=False)
         self._read_sessions = async_sessionmaker(self.reader, expire_on_commit=False)
 

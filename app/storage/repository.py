@@ -60,7 +60,9 @@ class TenantRepository(Generic[Row]):
 
     async def all(self, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[Row]:
         """Rows in id order (oldest first)."""
-        rows: Sequence[Row] = (await self.session.scalars(self.query(*where).order_by(self.model.id).limit(limit))).all()
+        rows: Sequence[Row] = (
+            await self.session.scalars(self.query(*where).order_by(self.model.id).limit(limit))
+        ).all()
         return rows
 
     async def page(self, *where: ColumnElement[bool], cursor: str | None = None, limit: int = 50) -> Page[Row]:

@@ -1,0 +1,187 @@
+"""Every setting of the app, read from `TRELLIS_*` once at start; a wrong or unknown one stops the start."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigError
+from infra.phases import PHASES, Phase, PhaseName, Relational
+
+PREFIX = "TRELLIS_"
+# Read by the test suite and by make, never by the app.
+TOOLING = frozenset({"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL"})
+_DEVELOPMENT_SECRET = "trellis-development-only"  # noqa: S105 - refused in production, see _check_production
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class CrmKind(StrEnum):
+    LOCAL = "local"
+    HUBSPOT = "hubspot"
+    SALESFORCE = "salesforce"
+
+
+class CalendarKind(StrEnum):
+    LOCAL = "local"
+    GOOGLE = "google"
+
+
+class MailerKind(StrEnum):
+    LOCAL = "local"
+    SENDGRID = "sendgrid"
+
+
+class Settings(BaseSettings):
+    """The settings of one process.
+
+    `home` holds everything that the embedded default writes. `session_secret` signs console cookies.
+    `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
+    Sizes in bytes, times in seconds, money in USD.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
+
+    environment: Environment = Environment.DEVELOPMENT
+    phase: PhaseName = PhaseName.POC
+    home: Path = Path(".trellis")
+    host: str = "127.0.0.1"
+    port: int = Field(8321, ge=1, le=65535)
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_json: bool = False
+
+    database_url: str | None = None
+    database_reader_url: str | None = None
+    database_pool_size: int = Field(5, ge=1, le=100)
+    redis_url: str | None = None
+    worker: bool = True
+    worker_concurrency: int = Field(8, ge=1, le=200)
+    executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    shutdown_grace_s: float = Field(10, ge=0, le=300)
+
+    auth: bool = True
+    session_secret: SecretStr = SecretStr(_DEVELOPMENT_SECRET)
+    session_hours: float = Field(12, gt=0, le=168)
+    console: bool = True
+    max_body_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 30)
+    max_batch_body_bytes: int = Field(20 << 20, ge=1 << 10, le=1 << 30)
+
+    model_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    model_key: SecretStr | None = None
+    model_name: str | None = None
+    model_strong_name: str | None = None
+    model_fallback_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    model_fallback_key: SecretStr | None = None
+    model_fallback_name: str | None = None
+    model_input_usd_per_million: float | None = Field(None, ge=0)
+    model_output_usd_per_million: float | None = Field(None, ge=0)
+    model_timeout_s: float = Field(30, gt=0, le=600)
+    embedding_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    embedding_key: SecretStr | None = None
+    embedding_name: str | None = None
+    embedding_dimension: int = Field(1536, ge=8, le=8192)
+
+    tenant_daily_tokens: int = Field(5_000_000, ge=0)
+    tenant_daily_usd: float = Field(20.0, ge=0)
+    decision_deadline_s: float = Field(60, gt=0, le=600)
+    writes_need_approval: bool = False
+
+    crm: CrmKind = CrmKind.LOCAL
+    calendar: CalendarKind = CalendarKind.LOCAL
+    mailer: MailerKind = MailerKind.LOCAL
+    calendar_time_zone: str = "Europe/Berlin"
+    mail_from: str = "sales@lumenridge.example"
+    hubspot_token: SecretStr | None = None
+    salesforce_instance_url: str | None = None
+    salesforce_client_id: str | None = None
+    salesforce_client_secret: SecretStr | None = None
+    google_calendar_id: str | None = None
+    google_service_account_file: Path | None = None
+    sendgrid_key: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_model()
+        if self.environment is Environment.PRODUCTION:
+            self._check_production()
+        return self
+
+    def _check_model(self) -> None:
+        if (self.model_key or self.model_name) and not self.model_url:
+            raise ValueError(
+                "TRELLIS_MODEL_KEY and TRELLIS_MODEL_NAME need TRELLIS_MODEL_URL, the endpoint's base address"
+            )
+        if self.model_url and not (self.model_key or self.model_name):
+            raise ValueError(
+                "TRELLIS_MODEL_URL needs a second variable: TRELLIS_MODEL_KEY (a hosted endpoint) "
+                "or TRELLIS_MODEL_NAME (Ollama, vLLM)"
+            )
+        if (self.model_input_usd_per_million is None) != (self.model_output_usd_per_million is None):
+            raise ValueError(
+                "set both TRELLIS_MODEL_INPUT_USD_PER_MILLION and TRELLIS_MODEL_OUTPUT_USD_PER_MILLION, or neither"
+            )
+
+    def _check_production(self) -> None:
+        if not self.auth:
+            raise ValueError("TRELLIS_AUTH is off: production refuses to start without authentication")
+        if (
+            self.session_secret.get_secret_value() == _DEVELOPMENT_SECRET
+            or len(self.session_secret.get_secret_value()) < 32
+        ):
+            raise ValueError("TRELLIS_SESSION_SECRET is the default or shorter than 32 characters: set a random one")
+        if self.database_url is None and self.targets.stores.relational is not Relational.SQLITE:
+            raise ValueError(
+                f"TRELLIS_DATABASE_URL is not set: phase '{self.phase}' does not run on the embedded database"
+            )
+
+    @property
+    def targets(self) -> Phase:
+        """The declaration of the phase that this process serves."""
+        return PHASES[self.phase]
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address: the embedded file in `home` where none is set."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.home.absolute() / 'trellis.db'}"
+
+    @property
+    def address(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the environment, `overrides` first.
+
+    Raises:
+        ConfigError: naming each wrong setting, or an unknown `TRELLIS_*` variable and the nearest known one.
+    """
+    _refuse_unknown(os.environ if environ is None else environ)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError(" ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | TOOLING
+    for name in environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f": did you mean {near[0]}?" if near else ": remove it."
+            raise ConfigError(f"{name} is not a setting of Trellis{hint}")
+
+
+def _sentence(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return f"{message}."
+    return f"{PREFIX}{str(item['loc'][0]).upper()} is not valid: {message}."
