@@ -1,0 +1,1 @@
+"""The autonomous lead agent: from first contact to outcome, every decision explained."""
