@@ -4,12 +4,14 @@ import os
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM_BYTES = 8
 
 
 def new_id(kind: str) -> str:
-    """`<kind>_` and 26 Crockford base32 characters: 48 bits of milliseconds, 80 random bits (the ULID layout).
+    """`<kind>_` and 26 Crockford base32 characters: nanoseconds since 1970, then 64 random bits.
 
-    Two ids of one millisecond have no order between them.
+    Ids of one process sort in the order of their making (as far as its clock tells nanoseconds apart), so a list
+    pages and a timeline reads by id alone.
     """
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
+    value = time.time_ns() << 8 * _RANDOM_BYTES | int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
     return f"{kind}_" + "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
