@@ -7,8 +7,22 @@ from app.packs.leads.scoring.rules import Rule, RuleSet, one_of, within
 FILE_NAME: Final = "bank_contacts.csv"
 OUTCOME: Final = "deposit"
 COLUMNS: Final = (
-    "age job marital education default balance housing loan contact day month campaign pdays previous poutcome"
-).split()
+    "age",
+    "job",
+    "marital",
+    "education",
+    "default",
+    "balance",
+    "housing",
+    "loan",
+    "contact",
+    "day",
+    "month",
+    "campaign",
+    "pdays",
+    "previous",
+    "poutcome",
+)
 # The way of contact was recorded from the second campaign on: in this history it names the campaign, like the month.
 LEFT_OUT: Final = frozenset({"day", "month", "contact"})
 

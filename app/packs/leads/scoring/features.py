@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
 from app.errors import InvalidInput
@@ -23,12 +24,39 @@ MAX_TEXT = 64
 
 # Known only once the contact is over: a model that reads one of these predicts the past.
 POST_OUTCOME = frozenset(
-    "duration call_duration call_seconds call_length outcome result converted conversion won lost closed "
-    "closed_at close_date closed_reason won_at lost_at lost_reason deal_stage deal_value contract_value "
-    "signed_at revenue invoice_total csat feedback churned".split()
+    {
+        "duration",
+        "call_duration",
+        "call_seconds",
+        "call_length",
+        "outcome",
+        "result",
+        "converted",
+        "conversion",
+        "won",
+        "lost",
+        "closed",
+        "closed_at",
+        "close_date",
+        "closed_reason",
+        "won_at",
+        "lost_at",
+        "lost_reason",
+        "deal_stage",
+        "deal_value",
+        "contract_value",
+        "signed_at",
+        "revenue",
+        "invoice_total",
+        "csat",
+        "feedback",
+        "churned",
+    }
 )
 # In a short history each of these names one campaign or one week, so its weight is that week's luck.
-CALENDAR = frozenset("day weekday week month quarter year date time timestamp created_at updated_at".split())
+CALENDAR = frozenset(
+    {"day", "weekday", "week", "month", "quarter", "year", "date", "time", "timestamp", "created_at", "updated_at"}
+)
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 
@@ -84,7 +112,7 @@ class NumericFeature:
     kind: Literal["numeric"] = "numeric"
 
     def __post_init__(self) -> None:
-        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(self.edges)):
             raise ValueError(f"the edges of {self.name!r} must rise")
 
     @property
@@ -229,7 +257,7 @@ def _edges(numbers: list[float], bins: int, min_rows: int) -> tuple[float, ...]:
     counts = Counter(numbers)
     distinct = sorted(counts)
     spikes = {value for value, count in counts.items() if count * bins > len(numbers)}
-    below_spikes = {low for low, high in zip(distinct, distinct[1:], strict=False) if high in spikes}
+    below_spikes = {low for low, high in pairwise(distinct) if high in spikes}
     rest = sorted(number for number in numbers if number not in spikes)
     groups = min(bins, len(rest) // min_rows)
     quantiles = {rest[len(rest) * index // groups] for index in range(1, groups)}

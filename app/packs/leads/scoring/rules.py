@@ -80,13 +80,76 @@ def given(value: object) -> bool:
     return as_level(value) is not None
 
 
-_DECIDERS = (
-    "ceo cto cfo coo cio cmo ciso chief founder cofounder owner president partner vp svp evp director head "
-    "geschäftsführer geschäftsführerin inhaber inhaberin leiter leiterin directeur directrice gérant gérante "
-    "directora dueño gerente diretor diretora titolare direttore direttrice directeur eigenaar dyrektor"
-).split()
-_INFLUENCERS = "manager lead principal architect procurement buyer einkauf einkäufer responsable responsabile".split()
-_JUNIORS = "student intern trainee apprentice pupil praktikant praktikantin stagiaire estudiante studente".split()
+_DECIDERS = frozenset(
+    {
+        "ceo",
+        "cto",
+        "cfo",
+        "coo",
+        "cio",
+        "cmo",
+        "ciso",
+        "chief",
+        "founder",
+        "cofounder",
+        "owner",
+        "president",
+        "partner",
+        "vp",
+        "svp",
+        "evp",
+        "director",
+        "head",
+        "geschäftsführer",
+        "geschäftsführerin",
+        "inhaber",
+        "inhaberin",
+        "leiter",
+        "leiterin",
+        "directeur",
+        "directrice",
+        "gérant",
+        "gérante",
+        "directora",
+        "dueño",
+        "gerente",
+        "diretor",
+        "diretora",
+        "titolare",
+        "direttore",
+        "direttrice",
+        "eigenaar",
+        "dyrektor",
+    }
+)
+_INFLUENCERS = frozenset(
+    {
+        "manager",
+        "lead",
+        "principal",
+        "architect",
+        "procurement",
+        "buyer",
+        "einkauf",
+        "einkäufer",
+        "responsable",
+        "responsabile",
+    }
+)
+_JUNIORS = frozenset(
+    {
+        "student",
+        "intern",
+        "trainee",
+        "apprentice",
+        "pupil",
+        "praktikant",
+        "praktikantin",
+        "stagiaire",
+        "estudiante",
+        "studente",
+    }
+)
 
 
 def lead_rules(target_industries: Iterable[str] = ()) -> RuleSet:

@@ -10,7 +10,8 @@ Three things make the fit hold on leads of a later time:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from app.packs.leads.scoring.metrics import (
     top_decile_lift,
 )
 from app.packs.leads.scoring.model import ScoreModel, Training
+from app.packs.leads.scoring.rules import RuleSet
 
 MIN_ROWS = 100
 MIN_OF_EACH = 10
@@ -75,7 +77,9 @@ class TrainReport:
 
     Attributes:
         metrics: on forward folds; None where the history is too thin for one.
+        floor: of the rules on the same rows: keep the rules where these are better.
         slope: factor on the weights that the forward folds asked for; below 1: the past promised too much.
+        forward_rows: places of the forward folds' rows in the history.
         forward_scores: calibrated probabilities of the forward folds, to fit thresholds on.
         forward_outcomes: their outcomes.
         skipped: columns that are no feature, with the reason.
@@ -83,7 +87,9 @@ class TrainReport:
 
     model: ScoreModel
     metrics: ForwardMetrics | None
+    floor: ForwardMetrics | None
     slope: float
+    forward_rows: Codes
     forward_scores: Floats
     forward_outcomes: Truth
     skipped: Mapping[str, str]
@@ -97,6 +103,7 @@ def train(
     exclude: Iterable[str] = (),
     trusted: Iterable[str] = (),
     fit: Fit | None = None,
+    floor: RuleSet | None = None,
 ) -> TrainReport:
     """Train on rows in the order of time, oldest first. The same rows give the same model, bit for bit.
 
@@ -107,6 +114,7 @@ def train(
         exclude: columns to leave out of a learned spec.
         trusted: features known to be no leak although one alone nearly tells the outcome.
         fit: strength and periods.
+        floor: rules to measure on the same forward folds.
 
     Raises:
         InvalidInput: too few rows, one kind of outcome only, an outcome that is absent or unreadable, no feature.
@@ -119,7 +127,8 @@ def train(
         raise InvalidInput("No column is fit to be a feature: give columns that differ between leads.")
     codes = np.array([used.encode(row) for row in rows], dtype=np.int64)
     _refuse_leaks(used.features, codes, truth, frozenset(trusted), outcome)
-    return _fitted(used, codes, truth, outcome, fit or Fit())
+    report = _fitted(used, codes, truth, outcome, fit or Fit())
+    return report if floor is None else _beside(report, floor, rows)
 
 
 def read_outcomes(rows: Sequence[Attributes], outcome: str) -> Truth:
@@ -171,7 +180,8 @@ def _refuse_leaks(
 def _fitted(spec: FeatureSpec, codes: Codes, truth: Truth, outcome: str, fit: Fit) -> TrainReport:
     folds = _forward_folds(spec, codes, truth, fit)
     slope = _shared_slope(folds)
-    scores, outcomes = _forward_scores(folds, slope)
+    judged = np.array([row for fold in folds for row in fold.rows], dtype=np.int64)
+    scores, outcomes = _forward_scores(folds, slope), truth[judged]
     weights = [part * slope for part in _weights(spec.features, codes, truth, fit)]
     evidence = _evidence(weights, codes)
     latest = _latest(truth.size)
@@ -181,12 +191,26 @@ def _fitted(spec: FeatureSpec, codes: Codes, truth: Truth, outcome: str, fit: Fi
         weights=tuple(tuple(map(float, part)) for part in weights),
         training=Training(truth.size, int(truth.sum()), outcome),
     )
-    return TrainReport(model, _forward_metrics(scores, outcomes), slope, scores, outcomes, dict(spec.skipped))
+    return TrainReport(
+        model=model,
+        metrics=forward_metrics(scores, outcomes),
+        floor=None,
+        slope=slope,
+        forward_rows=judged,
+        forward_scores=scores,
+        forward_outcomes=outcomes,
+        skipped=dict(spec.skipped),
+    )
+
+
+def _beside(report: TrainReport, floor: RuleSet, rows: Sequence[Attributes]) -> TrainReport:
+    scores = np.array([floor.score(rows[row]).probability for row in report.forward_rows], dtype=np.float64)
+    return replace(report, floor=forward_metrics(scores, report.forward_outcomes))
 
 
 def _weights(features: tuple[Feature, ...], codes: Codes, truth: Truth, fit: Fit) -> list[Floats]:
     """Weights of each feature's bins, centred on the rows; 0 for a bin that no row fell into."""
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
     from sklearn.linear_model import LogisticRegression
 
     rows = truth.size
@@ -209,11 +233,12 @@ def _weights(features: tuple[Feature, ...], codes: Codes, truth: Truth, fit: Fit
 
 def _centred(weights: Floats, seen: NDArray[np.int64]) -> Floats:
     mean = float(weights @ seen) / int(seen.sum())
-    return np.where(seen > 0, weights - mean, 0.0)
+    return np.asarray(np.where(seen > 0, weights - mean, 0.0), dtype=np.float64)
 
 
 def _evidence(weights: Sequence[Floats], codes: Codes) -> Floats:
-    return np.sum([part[codes[:, index]] for index, part in enumerate(weights)], axis=0, dtype=np.float64)
+    columns = [part[codes[:, index]] for index, part in enumerate(weights)]
+    return np.asarray(np.sum(columns, axis=0), dtype=np.float64)
 
 
 def _latest(rows: int) -> slice:
@@ -224,6 +249,7 @@ def _latest(rows: int) -> slice:
 class _Fold:
     """A stretch of the history, seen by a model of what came before it (`before`: that model's latest slice)."""
 
+    rows: range
     evidence: Floats
     outcomes: Truth
     evidence_before: Floats
@@ -234,18 +260,18 @@ def _forward_folds(spec: FeatureSpec, codes: Codes, truth: Truth, fit: Fit) -> l
     rows = truth.size
     cuts = np.linspace(rows - round(rows * _FOLDS_SHARE), rows, _FOLDS + 1).astype(int)
     folds = []
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, end in pairwise(cuts):
         if not 0 < truth[:start].sum() < start:
             continue
         evidence = _evidence(_weights(spec.features, codes[:start], truth[:start], fit), codes[:end])
         before = _latest(int(start))
-        folds.append(_Fold(evidence[start:], truth[start:end], evidence[before], truth[before]))
+        folds.append(_Fold(range(start, end), evidence[start:], truth[start:end], evidence[before], truth[before]))
     return folds
 
 
 def _shared_slope(folds: list[_Fold]) -> float:
     """One factor for all folds, each with an intercept of its own; a prior at 1 steadies thin histories."""
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     def loss(parameters: Floats) -> float:
         total = ((parameters[0] - 1) / _SLOPE_PRIOR_SD) ** 2 / 2
@@ -259,17 +285,16 @@ def _shared_slope(folds: list[_Fold]) -> float:
     return max(0.0, float(minimize(loss, start, method="BFGS").x[0]))
 
 
-def _forward_scores(folds: list[_Fold], slope: float) -> tuple[Floats, Truth]:
+def _forward_scores(folds: list[_Fold], slope: float) -> Floats:
     scores = [
         probabilities(slope * fold.evidence + fit_intercept(slope * fold.evidence_before, fold.outcomes_before))
         for fold in folds
     ]
-    if not folds:
-        return np.array([], dtype=np.float64), np.array([], dtype=np.bool_)
-    return np.concatenate(scores), np.concatenate([fold.outcomes for fold in folds])
+    return np.concatenate([np.array([], dtype=np.float64), *scores])
 
 
-def _forward_metrics(scores: Floats, outcomes: Truth) -> ForwardMetrics | None:
+def forward_metrics(scores: Floats, outcomes: Truth) -> ForwardMetrics | None:
+    """The quality of these scores; None where there is only one kind of outcome."""
     if not 0 < outcomes.sum() < outcomes.size:
         return None
     return ForwardMetrics(
