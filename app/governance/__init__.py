@@ -1,0 +1,1 @@
+"""Who did what and why: audit, flags, experiments, policies, decisions, outcomes, privacy."""
