@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     calendar: CalendarKind = CalendarKind.LOCAL
     mailer: MailerKind = MailerKind.LOCAL
     calendar_time_zone: str = "Europe/Berlin"
-    mail_from: str = "sales@lumenridge.example"
+    mail_from: str = "hello@frostbaken.example"
     hubspot_token: SecretStr | None = None
     salesforce_instance_url: str | None = None
     salesforce_client_id: str | None = None

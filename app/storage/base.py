@@ -17,6 +17,14 @@ _NAMES = {
 }
 
 
+MICROS = 1_000_000
+
+
+def micros(usd: float | None) -> int | None:
+    """US dollars as whole millionths, the way that money is stored."""
+    return None if usd is None else round(usd * MICROS)
+
+
 class Base(DeclarativeBase):
     metadata: ClassVar[MetaData] = MetaData(naming_convention=_NAMES)
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime, dict[str, Any]: Json, list[Any]: Json}

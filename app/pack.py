@@ -1,0 +1,103 @@
+"""What a pack is given, and what it gives: the seam between the house and its agents."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.agent.loop import Agent
+from app.agent.offline import OfflineRule
+from app.agent.prompts import PromptLibrary
+from app.agent.tools import Tool, ToolExecutor
+from app.clock import Clock
+from app.governance.audit import Audit
+from app.governance.experiments import Experiments
+from app.governance.flags import Flags, FlagSpec
+from app.governance.policies import Policies
+from app.integrations.base import Calendar, Crm, Mailer
+from app.jobs.port import Job, QueueSpec, Schedule
+from app.jobs.service import Jobs
+from app.knowledge.ingest import Ingestor
+from app.knowledge.retrieve import Retriever
+from app.principal import Principal
+from app.settings import Settings
+from app.storage.db import Database
+from app.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What tools are built from: the backends that the settings chose."""
+
+    db: Database
+    clock: Clock
+    crm: Crm
+    calendar: Calendar
+    mailer: Mailer
+    retriever: Retriever
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """Everything that a pack may use. Built once, in `app.container`."""
+
+    settings: Settings
+    ports: Ports
+    metrics: Metrics
+    audit: Audit
+    flags: Flags
+    experiments: Experiments
+    policies: Policies
+    prompts: PromptLibrary
+    agent: Agent
+    executor: ToolExecutor
+    ingestor: Ingestor
+    jobs: Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """A decision made again from what it saw. `differences` is empty where it came out the same."""
+
+    decision_id: str
+    same: bool
+    differences: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackRuntime:
+    """A pack at work.
+
+    `resume` takes up a decision of this pack whose write was approved or rejected, inside the transaction that
+    records the approval. `load_sample` loads what ships with the pack for a tenant, once however often it is
+    called, and returns how many things are new.
+    """
+
+    router: APIRouter
+    pages: APIRouter | None = None
+    jobs: tuple[Job, ...] = ()
+    queues: tuple[QueueSpec, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    replay: Callable[[Principal, str], Awaitable[ReplayReport]] | None = None
+    resume: Callable[[AsyncSession, Principal, str], Awaitable[None]] | None = None
+    load_sample: Callable[[Principal], Awaitable[int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One agent system: a folder under `app/packs`, named in `app.container.PACKS`."""
+
+    name: str
+    title: str
+    build: Callable[[Kit], PackRuntime]
+    tools: Callable[[Ports], tuple[Tool, ...]] = lambda _ports: ()
+    prompts: Path | None = None
+    flags: tuple[FlagSpec, ...] = ()
+    offline: Mapping[str, OfflineRule] = field(default_factory=dict)
+    commands: typer.Typer | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,29 @@
+"""A nurtured lead whose time has come goes to a person's list: the agent never writes unasked twice."""
+
+from sqlalchemy import select
+
+from app.pack import Kit
+from app.packs.leads.models import Lead, LeadStatus
+from app.packs.leads.repository import EventRepository
+from app.principal import worker
+
+BATCH = 500
+
+
+class FollowUps:
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def queue_due(self) -> int:
+        """Marks every due lead of every tenant for a person. Returns how many; a second run finds them done."""
+        now = self._kit.ports.clock()
+        async with self._kit.ports.db.transaction() as session:
+            due = select(Lead).where(Lead.follow_up_at <= now).order_by(Lead.id).limit(BATCH)
+            leads = (await session.scalars(due)).all()
+            for lead in leads:
+                lead.follow_up_at, lead.updated_at, lead.status = None, now, LeadStatus.ESCALATED
+                EventRepository(session, lead.tenant_id).write(
+                    lead.id, "follow_up", "The time to follow up has come: a person writes", now
+                )
+                await self._kit.audit.record(session, worker(lead.tenant_id), "lead.follow_up", lead.id, {})
+        return len(leads)

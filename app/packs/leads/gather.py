@@ -1,0 +1,130 @@
+"""Collects what one decision rests on: the record, the policy, the arm, the score, the evidence, the free slots."""
+
+from dataclasses import dataclass
+
+from app.governance.experiments import Assignment
+from app.governance.injection import suspicious
+from app.integrations.errors import IntegrationError
+from app.knowledge.base import Passage
+from app.pack import Kit
+from app.packs.leads.enrich import enrich
+from app.packs.leads.facts import (
+    DecisionInputs,
+    Enrichment,
+    LeadFacts,
+    PassageFacts,
+    SlotFacts,
+    Thresholds,
+    Turn,
+)
+from app.packs.leads.models import Lead, LeadMessage
+from app.packs.leads.repository import LeadRepository, MessageRepository
+from app.packs.leads.scores import Scorer
+from app.packs.leads.tools import BOT, free_slots
+from app.principal import Principal
+
+PACK = "leads"
+HISTORY = 10
+EVIDENCE = 5
+QUERY_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The inputs, and under which versions they were read."""
+
+    lead: Lead
+    message: LeadMessage
+    inputs: DecisionInputs
+    policy_version: int
+    assignment: Assignment | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    lead: Lead
+    message: LeadMessage
+    history: tuple[Turn, ...]
+    assignment: Assignment | None
+    policy_version: int
+    thresholds: Thresholds
+
+
+class Gatherer:
+    """Reads in one short session, then works without one."""
+
+    def __init__(self, kit: Kit, scorer: Scorer) -> None:
+        self._kit = kit
+        self._scorer = scorer
+
+    async def gather(self, principal: Principal, lead_id: str, message_id: str) -> Gathered:
+        """Raises NotFound for a lead or message that is not the tenant's."""
+        read = await self._read(principal, lead_id, message_id)
+        enrichment = enrich(
+            message=read.message.body, email=read.lead.email, language=read.lead.language, now=self._kit.ports.clock()
+        )
+        score = await self._scorer.score(principal.tenant_id, read.lead, enrichment)
+        inputs = DecisionInputs(
+            lead=_facts(read.lead),
+            message=read.message.body,
+            history=read.history,
+            enrichment=enrichment,
+            score=score,
+            passages=tuple(map(_passage, await self._evidence(principal, read.message.body))),
+            slots=await self._slots(principal, enrichment),
+            thresholds=read.thresholds,
+            findings=tuple(dict.fromkeys(finding.rule for finding in suspicious(read.message.body))),
+            today=self._kit.ports.clock().date(),
+        )
+        return Gathered(read.lead, read.message, inputs, read.policy_version, read.assignment)
+
+    async def _read(self, principal: Principal, lead_id: str, message_id: str) -> _Read:
+        tenant = principal.tenant_id
+        async with self._kit.ports.db.reading() as session:
+            lead = await LeadRepository(session, tenant).get(lead_id)
+            messages = MessageRepository(session, tenant)
+            message = await messages.get(message_id)
+            earlier = [m for m in await messages.last(lead_id, HISTORY + 1) if m.id < message.id]
+            assignment = await self._kit.experiments.assigned(session, tenant, PACK, lead_id)
+            version = assignment.policy_version if assignment else None
+            policy = await self._kit.policies.get(session, tenant, PACK, version)
+        turns = tuple(Turn(direction=m.direction, body=m.body) for m in earlier[-HISTORY:])
+        return _Read(lead, message, turns, assignment, policy.version, Thresholds.model_validate(policy.thresholds))
+
+    async def _evidence(self, principal: Principal, message: str) -> list[Passage]:
+        found = await self._kit.ports.retriever.search(
+            principal.tenant_id, BOT, message[:QUERY_CHARACTERS], limit=EVIDENCE
+        )
+        return list(found)
+
+    async def _slots(self, principal: Principal, enrichment: Enrichment) -> tuple[SlotFacts, ...]:
+        """Free slots where the message speaks of meeting; none where the calendar does not answer."""
+        if not enrichment.has("wants_meeting"):
+            return ()
+        ports = self._kit.ports
+        try:
+            slots = await free_slots(ports.calendar, principal.tenant_id, ports.clock())
+        except IntegrationError:
+            return ()
+        return tuple(SlotFacts(start=slot.start, end=slot.end) for slot in slots)
+
+
+def _facts(lead: Lead) -> LeadFacts:
+    return LeadFacts(
+        name=lead.name,
+        company=lead.company,
+        language=lead.language,
+        country=lead.country,
+        source=lead.source,
+        attributes=lead.attributes,
+    )
+
+
+def _passage(passage: Passage) -> PassageFacts:
+    return PassageFacts(
+        chunk_id=passage.chunk_id,
+        document_id=passage.document_id,
+        title=passage.title,
+        text=passage.text,
+        score=passage.score,
+    )

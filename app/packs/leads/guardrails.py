@@ -1,0 +1,154 @@
+"""What stands between the model's answer and any act: rules that no text can talk round."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app.packs.leads.facts import DecisionInputs
+from app.packs.leads.models import Action
+from app.packs.leads.schemas import LeadDecision
+
+_LINK = re.compile(r"(?i)\b(?:https?://|www\.)[^\s<>()\[\]\"']+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+LINK_REMOVED = "[link removed]"
+
+A_PERSON_DECIDES = ("outage", "legal", "erasure", "press", "complaint")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision as it will be carried out; `overrides` says which rules changed the model's answer, and why.
+
+    `quiet` means that no write tool runs: the decision is recorded and shown to a person, nothing else.
+    """
+
+    action: Action
+    confidence: float
+    reason: str
+    evidence: tuple[str, ...]
+    subject: str
+    reply: str
+    follow_up_days: int | None
+    overrides: tuple[str, ...] = ()
+    quiet: bool = False
+
+    def to(self, action: Action, override: str, *, quiet: bool = False) -> "Verdict":
+        """The same verdict with another action; its reply is dropped, for it was written for the old one."""
+        return replace(
+            self, action=action, subject="", reply="", overrides=(*self.overrides, override), quiet=self.quiet or quiet
+        )
+
+
+Rule = Callable[[DecisionInputs, Verdict], Verdict]
+
+
+def _manipulation(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    if not inputs.findings:
+        return verdict
+    why = f"The message carries instructions to the agent ({', '.join(inputs.findings)}): nothing is written."
+    action = verdict.action if verdict.action is Action.DISQUALIFY else Action.ESCALATE
+    return verdict.to(action, why, quiet=True)
+
+
+def _unsubscribe(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    if not inputs.enrichment.has("unsubscribe") or verdict.action in (Action.DISQUALIFY, Action.ESCALATE):
+        return verdict
+    return verdict.to(Action.DISQUALIFY, "The person asked not to be written to.")
+
+
+def _a_person_decides(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    matters = [signal for signal in A_PERSON_DECIDES if inputs.enrichment.has(signal)]
+    if not matters or verdict.action in (Action.ESCALATE, Action.DISQUALIFY):
+        return verdict
+    return verdict.to(Action.ESCALATE, f"A person handles this kind of message ({', '.join(matters)}).")
+
+
+def _known_evidence(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    strong = {p.chunk_id for p in inputs.passages if p.score >= inputs.thresholds.evidence}
+    return replace(verdict, evidence=tuple(dict.fromkeys(e for e in verdict.evidence if e in strong)))
+
+
+def _answers_rest_on_evidence(_inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    if verdict.action is not Action.RESPOND or verdict.evidence:
+        return verdict
+    return verdict.to(Action.ESCALATE, "No page supports an answer strongly enough.")
+
+
+def _answers_say_something(_inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    if verdict.action is not Action.RESPOND or verdict.reply.strip():
+        return verdict
+    return verdict.to(Action.ESCALATE, "The model answered without a reply to send.")
+
+
+def _confidence(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    least = inputs.thresholds.confidence
+    if verdict.action is Action.ESCALATE or verdict.confidence >= least:
+        return verdict
+    return verdict.to(Action.ESCALATE, f"Confidence {verdict.confidence:.2f} is below {least:.2f}.")
+
+
+def _pursue(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    least = inputs.thresholds.pursue
+    if verdict.action is not Action.SCHEDULE or inputs.score.probability >= least:
+        return verdict
+    return verdict.to(Action.NURTURE, f"Score {inputs.score.probability:.2f} is below {least:.2f}: no meeting yet.")
+
+
+def _hot_lead(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    most = inputs.thresholds.escalate
+    if verdict.action not in (Action.RESPOND, Action.NURTURE) or inputs.score.probability < most:
+        return verdict
+    return verdict.to(
+        Action.ESCALATE, f"Score {inputs.score.probability:.2f} is at or above {most:.2f}: a person calls."
+    )
+
+
+def _a_slot_is_free(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    if verdict.action is not Action.SCHEDULE or inputs.slots:
+        return verdict
+    return verdict.to(Action.ESCALATE, "No free slot was found.")
+
+
+def _no_foreign_links(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    """A reply may carry only addresses that stand in the evidence: the way out for stolen data is closed."""
+    known = set(_LINK.findall(" ".join(p.text for p in inputs.passages)))
+
+    def keep(match: re.Match[str]) -> str:
+        found = match.group().rstrip(".,;:!?")
+        return match.group() if found in known else LINK_REMOVED
+
+    reply = _LINK.sub(keep, _IMAGE.sub(LINK_REMOVED, verdict.reply))
+    if reply == verdict.reply:
+        return verdict
+    return replace(verdict, reply=reply, overrides=(*verdict.overrides, "A link that no page carries was removed."))
+
+
+RULES: tuple[Rule, ...] = (
+    _manipulation,
+    _unsubscribe,
+    _a_person_decides,
+    _known_evidence,
+    _answers_rest_on_evidence,
+    _answers_say_something,
+    _confidence,
+    _pursue,
+    _hot_lead,
+    _a_slot_is_free,
+    _no_foreign_links,
+)
+
+
+def judge(inputs: DecisionInputs, answer: LeadDecision) -> Verdict:
+    """The model's answer after every rule, in order. Pure: the same inputs and answer give the same verdict."""
+    verdict = Verdict(
+        action=answer.action,
+        confidence=answer.confidence,
+        reason=answer.reason,
+        evidence=tuple(answer.evidence),
+        subject=" ".join(answer.subject.split()),
+        reply=answer.reply.strip(),
+        follow_up_days=answer.follow_up_days,
+    )
+    for rule in RULES:
+        verdict = rule(inputs, verdict)
+    return verdict

@@ -1,0 +1,83 @@
+"""Rows of the lead agent, one tenant's only."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+
+from app.ids import new_id
+from app.packs.leads.models import Direction, Lead, LeadEvent, LeadFeedback, LeadMessage, LeadOutcome, ScoreModelRow
+from app.storage.repository import TenantRepository
+
+
+class LeadRepository(TenantRepository[Lead]):
+    model, noun = Lead, "lead"
+
+    async def by_external_id(self, external_id: str) -> Lead | None:
+        return await self.first(Lead.external_id == external_id)
+
+    async def known(self, external_ids: Sequence[str]) -> dict[str, str]:
+        """Those of `external_ids` that are stored already, with the lead's id."""
+        query = select(Lead.external_id, Lead.id).where(
+            Lead.tenant_id == self.tenant_id, Lead.external_id.in_(external_ids)
+        )
+        return {row.external_id: row.id for row in await self.session.execute(query)}
+
+
+class MessageRepository(TenantRepository[LeadMessage]):
+    model, noun = LeadMessage, "message"
+
+    def write(self, lead_id: str, direction: Direction, body: str, subject: str | None, now: datetime) -> LeadMessage:
+        row = LeadMessage(
+            id=new_id("msg"), lead_id=lead_id, direction=direction, body=body, subject=subject, created_at=now
+        )
+        return self.add(row)
+
+    async def last(self, lead_id: str, limit: int) -> Sequence[LeadMessage]:
+        """The lead's latest messages, oldest first."""
+        query = self.query(LeadMessage.lead_id == lead_id).order_by(LeadMessage.id.desc()).limit(limit)
+        return list(reversed((await self.session.scalars(query)).all()))
+
+
+class EventRepository(TenantRepository[LeadEvent]):
+    model, noun = LeadEvent, "event"
+
+    def write(self, lead_id: str, kind: str, summary: str, now: datetime, **data: Any) -> LeadEvent:
+        row = LeadEvent(id=new_id("evt"), lead_id=lead_id, kind=kind, summary=summary, data=data, created_at=now)
+        return self.add(row)
+
+    async def of_lead(self, lead_id: str, limit: int) -> Sequence[LeadEvent]:
+        """The timeline, oldest first; its newest part where it is longer than `limit`."""
+        query = self.query(LeadEvent.lead_id == lead_id).order_by(LeadEvent.id.desc()).limit(limit)
+        return list(reversed((await self.session.scalars(query)).all()))
+
+
+class OutcomeRepository(TenantRepository[LeadOutcome]):
+    model, noun = LeadOutcome, "outcome"
+
+    async def latest(self, *where: ColumnElement[bool]) -> Sequence[LeadOutcome]:
+        """The last recorded outcome of each lead."""
+        newest = (
+            select(func.max(LeadOutcome.id))
+            .where(LeadOutcome.tenant_id == self.tenant_id)
+            .group_by(LeadOutcome.lead_id)
+        )
+        return await self.all(LeadOutcome.id.in_(newest), *where)
+
+
+class FeedbackRepository(TenantRepository[LeadFeedback]):
+    model, noun = LeadFeedback, "feedback"
+
+
+class ScoreModelRepository(TenantRepository[ScoreModelRow]):
+    model, noun = ScoreModelRow, "score model"
+
+    async def active(self) -> ScoreModelRow | None:
+        return await self.first(ScoreModelRow.state == "active")
+
+    async def next_version(self) -> int:
+        highest = await self.session.scalar(
+            select(func.max(ScoreModelRow.version)).where(ScoreModelRow.tenant_id == self.tenant_id)
+        )
+        return (highest or 0) + 1

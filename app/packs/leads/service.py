@@ -1,0 +1,204 @@
+"""What can be done with leads. Every method works inside the caller's transaction and never commits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import Conflict, InvalidInput
+from app.governance.decisions import DecisionRepository
+from app.ids import new_id
+from app.pack import Kit
+from app.packs.leads.gather import PACK
+from app.packs.leads.models import Direction, Lead, LeadFeedback, LeadOutcome, LeadStatus
+from app.packs.leads.repository import (
+    EventRepository,
+    FeedbackRepository,
+    LeadRepository,
+    MessageRepository,
+    OutcomeRepository,
+)
+from app.packs.leads.schemas import (
+    EventOut,
+    FeedbackIn,
+    FeedbackOut,
+    LeadAccepted,
+    LeadDetail,
+    LeadIn,
+    LeadOut,
+    LeadPage,
+    MessageAccepted,
+    MessageIn,
+    MessageOut,
+    OutcomeIn,
+    OutcomeOut,
+)
+from app.principal import Principal, Role
+from app.storage.base import micros
+
+DECIDE_JOB = "leads.decide"
+STATUS_OF_OUTCOME = {"converted": LeadStatus.CONVERTED, "lost": LeadStatus.LOST}
+DETAIL_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LeadFilter:
+    status: LeadStatus | None = None
+    source: str | None = None
+    email: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class LeadService:
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(self, session: AsyncSession, principal: Principal, body: LeadIn) -> LeadAccepted:
+        """Stores the lead and its first message and queues the decision. Raises Conflict for a known external_id."""
+        principal.require(Role.AGENT)
+        leads = LeadRepository(session, principal.tenant_id)
+        if body.external_id is not None and await leads.by_external_id(body.external_id) is not None:
+            raise Conflict(f"A lead with external_id '{body.external_id[:80]}' is stored already: send it a message.")
+        return await self._store(session, principal, body)
+
+    async def create_many(
+        self, session: AsyncSession, principal: Principal, bodies: Sequence[LeadIn]
+    ) -> tuple[list[str], int]:
+        """Stores those that are new. Returns the ids of the new leads and the number of known ones."""
+        principal.require(Role.AGENT)
+        wanted = [body.external_id for body in bodies if body.external_id is not None]
+        known = set(await LeadRepository(session, principal.tenant_id).known(wanted))
+        ids = []
+        for body in bodies:
+            if body.external_id is not None and body.external_id in known:
+                continue
+            accepted = await self._store(session, principal, body)
+            ids.append(accepted.lead.id)
+            known.update(filter(None, [body.external_id]))
+        return ids, len(bodies) - len(ids)
+
+    async def _store(self, session: AsyncSession, principal: Principal, body: LeadIn) -> LeadAccepted:
+        now = self._kit.ports.clock()
+        fields = body.model_dump(exclude={"message"})
+        lead = Lead(id=new_id("lead"), status=LeadStatus.NEW, created_at=now, updated_at=now, **fields)
+        LeadRepository(session, principal.tenant_id).add(lead)
+        await session.flush()
+        events = EventRepository(session, principal.tenant_id)
+        events.write(lead.id, "received", f"First contact by {body.source}", now)
+        accepted = await self._receive(session, principal, lead, MessageIn(body=body.message))
+        await self._kit.audit.record(session, principal, "lead.created", lead.id, {"source": body.source})
+        self._kit.metrics.leads_received.labels(source=body.source).inc()
+        return LeadAccepted(lead=LeadOut.model_validate(lead), message_id=accepted.message_id, job_id=accepted.job_id)
+
+    async def add_message(
+        self, session: AsyncSession, principal: Principal, lead_id: str, body: MessageIn
+    ) -> MessageAccepted:
+        """A further message of the lead: stored, and decided upon."""
+        principal.require(Role.AGENT)
+        lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
+        accepted = await self._receive(session, principal, lead, body)
+        await self._kit.audit.record(session, principal, "lead.wrote", lead.id, {"message": accepted.message_id})
+        return accepted
+
+    async def _receive(
+        self, session: AsyncSession, principal: Principal, lead: Lead, body: MessageIn
+    ) -> MessageAccepted:
+        now = self._kit.ports.clock()
+        messages = MessageRepository(session, principal.tenant_id)
+        message = messages.write(lead.id, Direction.INBOUND, body.body, body.subject, now)
+        lead.updated_at = now
+        lead.follow_up_at = None
+        await session.flush()
+        job_id = f"{DECIDE_JOB}:{message.id}"
+        payload = {"tenant_id": principal.tenant_id, "lead_id": lead.id, "message_id": message.id}
+        await self._kit.jobs.enqueue(session, DECIDE_JOB, payload, job_id=job_id)
+        return MessageAccepted(lead_id=lead.id, message_id=message.id, job_id=job_id)
+
+    async def page(
+        self, session: AsyncSession, principal: Principal, wanted: LeadFilter, cursor: str | None, limit: int
+    ) -> LeadPage:
+        conditions = [
+            condition
+            for value, condition in (
+                (wanted.status, Lead.status == wanted.status),
+                (wanted.source, Lead.source == wanted.source),
+                (wanted.email, Lead.email == wanted.email),
+                (wanted.created_after, Lead.created_at >= wanted.created_after),
+                (wanted.created_before, Lead.created_at < wanted.created_before),
+            )
+            if value is not None
+        ]
+        found = await LeadRepository(session, principal.tenant_id).page(*conditions, cursor=cursor, limit=limit)
+        items = [LeadOut.model_validate(lead) for lead in found.items]
+        return LeadPage(items=items, next_cursor=found.next_cursor)
+
+    async def detail(self, session: AsyncSession, principal: Principal, lead_id: str) -> LeadDetail:
+        tenant = principal.tenant_id
+        lead = await LeadRepository(session, tenant).get(lead_id)
+        messages = await MessageRepository(session, tenant).last(lead_id, DETAIL_LIMIT)
+        events = await EventRepository(session, tenant).of_lead(lead_id, DETAIL_LIMIT)
+        decisions = await DecisionRepository(session, tenant).of_subject(PACK, lead_id)
+        return LeadDetail(
+            **LeadOut.model_validate(lead).model_dump(),
+            messages=[MessageOut.model_validate(message) for message in messages],
+            timeline=[EventOut.model_validate(event) for event in events],
+            decisions=[decision.id for decision in decisions],
+        )
+
+    async def record_outcome(
+        self, session: AsyncSession, principal: Principal, lead_id: str, body: OutcomeIn
+    ) -> OutcomeOut:
+        """What became of the lead; a later outcome replaces it in every figure, and both are kept."""
+        principal.require(Role.AGENT)
+        now = self._kit.ports.clock()
+        lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
+        row = LeadOutcome(
+            id=new_id("out"),
+            created_at=now,
+            lead_id=lead.id,
+            kind=body.kind,
+            value_micros=micros(body.value_usd),
+            note=body.note,
+        )
+        OutcomeRepository(session, principal.tenant_id).add(row)
+        lead.status, lead.updated_at = STATUS_OF_OUTCOME[body.kind], now
+        events = EventRepository(session, principal.tenant_id)
+        events.write(lead.id, "outcome", f"Outcome: {body.kind}", now, value_usd=body.value_usd)
+        await self._kit.audit.record(session, principal, "lead.outcome", lead.id, {"kind": body.kind})
+        self._kit.metrics.lead_outcomes.labels(kind=body.kind).inc()
+        return OutcomeOut(id=row.id, lead_id=lead.id, kind=body.kind, value_usd=body.value_usd, created_at=now)
+
+    async def record_feedback(
+        self, session: AsyncSession, principal: Principal, lead_id: str, body: FeedbackIn
+    ) -> FeedbackOut:
+        """A person's judgement of a decision: of the named one, else of the lead's latest."""
+        principal.require(Role.AGENT)
+        now = self._kit.ports.clock()
+        await LeadRepository(session, principal.tenant_id).get(lead_id)
+        decision_id = await self._judged(session, principal, lead_id, body)
+        row = LeadFeedback(
+            id=new_id("fbk"),
+            created_at=now,
+            lead_id=lead_id,
+            given_by=principal.actor,
+            **body.model_dump(exclude={"decision_id"}) | {"decision_id": decision_id},
+        )
+        FeedbackRepository(session, principal.tenant_id).add(row)
+        events = EventRepository(session, principal.tenant_id)
+        events.write(lead_id, "feedback", "A person judged the decision", now, decision_id=decision_id)
+        await self._kit.audit.record(session, principal, "decision.feedback", decision_id, {"feedback": row.id})
+        if body.escalation_necessary is not None:
+            self._kit.metrics.escalations.labels(necessary=str(body.escalation_necessary).lower()).inc()
+        return FeedbackOut(id=row.id, lead_id=lead_id, decision_id=decision_id)
+
+    async def _judged(self, session: AsyncSession, principal: Principal, lead_id: str, body: FeedbackIn) -> str:
+        decisions = await DecisionRepository(session, principal.tenant_id).of_subject(PACK, lead_id)
+        if not decisions:
+            raise Conflict("This lead has no decision yet to be judged: wait until it is decided.")
+        if body.decision_id is None:
+            return decisions[-1].id
+        if body.decision_id not in {decision.id for decision in decisions}:
+            raise InvalidInput(f"'decision_id' names no decision of this lead: '{body.decision_id[:80]}'.")
+        return body.decision_id

@@ -1,0 +1,150 @@
+"""The lead agent's tools. What is written, to whom and where, comes from the lead's record, never from the model."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.agent.tools import Effect, Tool, ToolContext
+from app.clock import Clock
+from app.integrations.base import Calendar, Contact, ContactRef, Crm, Mail, Mailer, Slot
+from app.knowledge.retrieve import Retriever
+
+BOT = "leads"
+MEETING_MINUTES = 30
+DAYS_AHEAD = 10
+
+
+class _Args(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchArgs(_Args):
+    query: str = Field(min_length=1, max_length=500)
+
+
+class SlotsArgs(_Args):
+    days_ahead: int = Field(DAYS_AHEAD, ge=1, le=30)
+
+
+class UpsertArgs(_Args):
+    email: str
+    name: str
+    company: str | None = None
+    phone: str | None = None
+    properties: dict[str, str] = Field(default_factory=dict)
+
+
+class NoteArgs(_Args):
+    contact_id: str
+    text: str
+
+
+class BookArgs(_Args):
+    start: datetime
+    end: datetime
+    email: str
+    title: str
+    description: str
+
+
+class EmailArgs(_Args):
+    to: str
+    subject: str
+    body: str
+
+
+def build_tools(
+    *, crm: Crm, calendar: Calendar, mailer: Mailer, retriever: Retriever, clock: Clock
+) -> tuple[Tool, ...]:
+    """The pack's tools over the integrations that the settings chose.
+
+    The two reading tools may be called by the model; the four writing ones only by `act.py`.
+    """
+
+    async def knowledge_search(context: ToolContext, args: SearchArgs) -> list[dict[str, Any]]:
+        found = await retriever.search(context.principal.tenant_id, BOT, args.query)
+        return [{"id": p.chunk_id, "title": p.title, "text": p.text, "score": round(p.score, 3)} for p in found]
+
+    async def calendar_free_slots(context: ToolContext, args: SlotsArgs) -> list[dict[str, str]]:
+        slots = await free_slots(calendar, context.principal.tenant_id, clock(), days=args.days_ahead)
+        return [{"start": s.start.isoformat(), "end": s.end.isoformat()} for s in slots]
+
+    async def crm_upsert(context: ToolContext, args: UpsertArgs) -> Mapping[str, Any]:
+        contact = Contact(args.email, args.name, args.company or "", args.phone or "", args.properties)
+        ref = await crm.upsert_contact(context.principal.tenant_id, contact, key=context.key)
+        return {"id": ref.id, "url": ref.url}
+
+    async def crm_note(context: ToolContext, args: NoteArgs) -> Mapping[str, Any]:
+        ref = ContactRef(args.contact_id)
+        return {"id": await crm.add_note(context.principal.tenant_id, ref, args.text, key=context.key)}
+
+    async def calendar_book(context: ToolContext, args: BookArgs) -> Mapping[str, Any]:
+        booking = await calendar.book(
+            context.principal.tenant_id,
+            Slot(args.start, args.end),
+            args.email,
+            args.title,
+            args.description,
+            key=context.key,
+        )
+        slot = booking.slot
+        return {"id": booking.id, "start": slot.start.isoformat(), "end": slot.end.isoformat(), "url": booking.url}
+
+    async def email_send(context: ToolContext, args: EmailArgs) -> Mapping[str, Any]:
+        sent = await mailer.send(context.principal.tenant_id, Mail(args.to, args.subject, args.body), key=context.key)
+        return {"id": sent.id}
+
+    return (
+        Tool(
+            "knowledge_search",
+            "Search the company's knowledge pages.",
+            SearchArgs,
+            knowledge_search,
+            Effect.READ,
+            timeout_s=5,
+        ),
+        Tool(
+            "calendar_free_slots",
+            "List free meeting times of the sales team.",
+            SlotsArgs,
+            calendar_free_slots,
+            Effect.READ,
+            timeout_s=10,
+        ),
+        Tool(
+            "crm_upsert",
+            "Create or update the contact in the CRM.",
+            UpsertArgs,
+            crm_upsert,
+            Effect.WRITE,
+            idempotent=crm.idempotent,
+        ),
+        Tool("crm_note", "Add a note to the contact.", NoteArgs, crm_note, Effect.WRITE, idempotent=crm.idempotent),
+        Tool(
+            "calendar_book",
+            "Book a meeting with the lead.",
+            BookArgs,
+            calendar_book,
+            Effect.WRITE,
+            idempotent=calendar.idempotent,
+        ),
+        Tool(
+            "email_send",
+            "Send an e-mail to the lead.",
+            EmailArgs,
+            email_send,
+            Effect.WRITE,
+            idempotent=mailer.idempotent,
+        ),
+    )
+
+
+async def free_slots(
+    calendar: Calendar, tenant_id: str, now: datetime, *, days: int = DAYS_AHEAD, limit: int = 6
+) -> list[Slot]:
+    """Free half hours from tomorrow on, `days` ahead, earliest first."""
+    return await calendar.free_slots(
+        tenant_id, now + timedelta(days=1), now + timedelta(days=1 + days), MEETING_MINUTES, limit
+    )
