@@ -1,0 +1,73 @@
+"""Who is asking, and may they ask more: the API key becomes the Principal, and the rate limits are kept."""
+
+import structlog
+from starlette.types import Scope
+
+from app.errors import Unauthenticated
+from app.governance.keys import KeyRing
+from app.http.rates import RateLimits, rate_limited
+from app.principal import Principal
+
+_log = structlog.get_logger("trellis.http")
+
+_HOW = "Send an API key, as 'Authorization: Bearer <key>' or as 'X-API-Key: <key>'."
+
+
+def credential(scope: Scope) -> str | None:
+    """The key that the request carries: a bearer token, else `X-API-Key`; None without either."""
+    fallback = None
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].strip().decode("latin-1"))
+        if name == b"x-api-key":
+            fallback = value.strip().decode("latin-1")
+    return fallback
+
+
+class Gate:
+    """Admits a request: authenticates it, counts it, remembers the outcome in the request's state.
+
+    `open_as`: whom a request without any key acts for; None refuses it.
+    """
+
+    def __init__(self, keys: KeyRing, rates: RateLimits, open_as: Principal | None) -> None:
+        self._keys = keys
+        self._rates = rates
+        self._open_as = open_as
+
+    async def admit(self, scope: Scope) -> Principal:
+        """The request's principal; a request is admitted, and counted, once.
+
+        Raises Unauthenticated without a valid key, RateLimited when the key (or, after failures, the address)
+        has spent its allowance.
+        """
+        state = scope["state"]
+        principal: Principal | None = state.get("principal")
+        if principal is not None:
+            return principal
+        principal = await self._authenticate(scope)
+        structlog.contextvars.bind_contextvars(tenant=principal.tenant_id)
+        allowed, state["allowance"] = await self._rates.spend(principal)
+        if not allowed:
+            raise rate_limited(state["allowance"])
+        state["principal"] = principal
+        return principal
+
+    async def _authenticate(self, scope: Scope) -> Principal:
+        secret = credential(scope)
+        if secret is None:
+            if self._open_as is None:
+                raise Unauthenticated(_HOW)
+            return self._open_as
+        # A key seen a moment ago passes even where its address is blocked for the failures of a neighbour.
+        return self._keys.known(secret) or await self._prove(secret, scope)
+
+    async def _prove(self, secret: str, scope: Scope) -> Principal:
+        address = scope["client"][0] if scope.get("client") else ""
+        await self._rates.check_failures(address)
+        principal = await self._keys.authenticate(secret)
+        if principal is None:
+            await self._rates.failed(address)
+            _log.warning("authentication failed", address=address)
+            raise Unauthenticated(f"This API key is unknown, revoked or expired. {_HOW}")
+        return principal

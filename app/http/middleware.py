@@ -1,0 +1,188 @@
+"""The edge: the one ASGI middleware that every request passes."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
+
+from app.errors import TrellisError
+from app.governance.privacy import mask
+from app.http.auth import Gate
+from app.http.body import BodyGuard
+from app.http.problems import from_error, from_http, from_unforeseen
+from app.http.strict import refuse_nul_target
+from app.ids import new_id
+from app.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("trellis.http")
+
+UNMATCHED = "unmatched"
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_API_CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+
+
+class Edge:
+    """Gives each request an id, bounds, a principal (under `protected`), headers, a log line and metrics.
+
+    Paths that start with one of `protected` are refused without a key before anything of their body is read,
+    whether or not their endpoint asks for the principal. `body_limits` holds bytes for single paths.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        gate: Gate,
+        metrics: Metrics,
+        protected: tuple[str, ...],
+        body_limit: int,
+        body_limits: Mapping[str, int],
+    ) -> None:
+        self.app = app
+        self.gate = gate
+        self.metrics = metrics
+        self.protected = protected
+        self.body_limit = body_limit
+        self.body_limits = dict(body_limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(self, scope, send)
+        tokens = bind_contextvars(request_id=exchange.request_id)
+        self.metrics.http_in_flight.inc()
+        try:
+            await exchange.serve(receive)
+        finally:
+            self.metrics.http_in_flight.dec()
+            exchange.record()
+            reset_contextvars(**tokens)
+            structlog.contextvars.unbind_contextvars("tenant")
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_send", "edge", "guard", "request_id", "scope", "sent", "started", "status")
+
+    def __init__(self, edge: Edge, scope: Scope, send: Send) -> None:
+        self.edge = edge
+        self.scope = scope
+        self.started = time.perf_counter()
+        self.status = 0
+        self.sent = 0
+        self.guard: BodyGuard | None = None
+        self._send = send
+        self.request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = self.request_id
+
+    async def serve(self, receive: Receive) -> None:
+        try:
+            await self.edge.app(self.scope, await self._enter(receive), self.send)
+        except TrellisError as error:
+            await self._fail(from_error(self.scope, error), error)
+        except HTTPException as error:
+            await self._fail(from_http(self.scope, error), error)
+        except Exception as error:
+            _log.exception("unforeseen error")
+            await self._fail(from_unforeseen(self.scope), error)
+
+    async def _enter(self, receive: Receive) -> Receive:
+        path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+        refuse_nul_target(path, self.scope["query_string"])
+        limit = self.edge.body_limits.get(path, self.edge.body_limit)
+        self.guard = self.scope["state"]["body"] = BodyGuard(self.scope, receive, limit)
+        if path.startswith(self.edge.protected):
+            await self.edge.gate.admit(self.scope)
+        return await self.guard.prepare()
+
+    async def _fail(self, answer: Response, error: Exception) -> None:
+        if self.status:
+            # Half an answer is out: only a broken connection can tell the client.
+            raise error
+        await answer(self.scope, _nothing, self.send)
+
+    async def send(self, message: Message) -> None:
+        """Passes the answer on, with our headers, and notes its status and size."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._headers(message.get("headers", ()))]
+        elif message["type"] == "http.response.body":
+            self.sent += len(message.get("body", b""))
+        await self._send(message)
+
+    def _headers(self, present: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        given = {bytes(name).lower(): value for name, value in present}
+        added = [header for header in _SECURITY if header[0] not in given]
+        # A page brings the policy that its own scripts and styles need.
+        if _API_CSP[0] not in given and not given.get(b"content-type", b"").startswith(b"text/html"):
+            added.append(_API_CSP)
+        if self.scope.get("scheme") == "https":
+            added.append(_HSTS)
+        allowance = self.scope["state"].get("allowance")
+        if allowance is not None:
+            added.extend(allowance.headers())
+        added.append((b"x-request-id", self.request_id.encode()))
+        return added
+
+    def record(self) -> None:
+        """One log line, one count, one duration; a request without an answer counts as 500."""
+        seconds = time.perf_counter() - self.started
+        status = self.status or 500
+        route = route_template(self.scope)
+        method = self.scope["method"] if self.scope["method"] in METHODS else "other"
+        metrics = self.edge.metrics
+        metrics.http_requests.labels(route, method, f"{status // 100}xx").inc()
+        metrics.http_request_duration_seconds.labels(route, method).observe(seconds)
+        log = _log.debug if route in PROBES else _log.info
+        log("request", **self._line(route, method, status, seconds))
+
+    def _line(self, route: str, method: str, status: int, seconds: float) -> dict[str, Any]:
+        principal = self.scope["state"].get("principal")
+        return {
+            "method": method,
+            "route": route,
+            "path": mask(self.scope["path"][:200]),
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "bytes_in": self.guard.size if self.guard else 0,
+            "bytes_out": self.sent,
+            "key": principal.actor if principal else None,
+        }
+
+
+def route_template(scope: Scope) -> str:
+    """The matched route's path with its parameters' names (`/v1/leads/{lead_id}`), so that labels stay bounded."""
+    route = scope.get("route")
+    if route is None:
+        return f"{scope['root_path']}/{{path}}" if scope.get("root_path") and "endpoint" in scope else UNMATCHED
+    # A router that is included under a prefix keeps its own path; the whole one is in the effective context.
+    effective = scope.get("fastapi", {}).get("effective_route_context")
+    return str(getattr(effective, "path_format", None) or getattr(route, "path_format", None) or route.path)
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return new_id("req")
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

@@ -1,0 +1,202 @@
+"""Rate limits by tier for each key, and a limit on failed authentications for each client address.
+
+The strategy is the sliding window counter of `limits` (two counters a key: O(1) memory, one round trip to Redis):
+it weighs the previous window by its share that still lies inside the moving one.
+"""
+
+import ipaddress
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from cachetools import LRUCache
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.storage.redis import RedisStorage
+from limits.aio.storage.redis.redispy import RedispyBridge
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+
+from app.errors import ConfigError, RateLimited
+from app.principal import Principal, Tier
+from app.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("trellis.http")
+
+WINDOW_S = 60
+COUNTERS = 65_536
+REDIS_TIMEOUT_S = 0.25
+REDIS_PAUSE_S = 5.0
+NAMESPACE = "sliding-window-counter"
+_SCHEMES = {
+    "redis": "async+redis",
+    "rediss": "async+rediss",
+    "redis+cluster": "async+redis+cluster",
+    "redis+sentinel": "async+redis+sentinel",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RatePlan:
+    """Requests a minute for one key of each tier, and failed authentications a minute for one client address."""
+
+    per_minute: Mapping[Tier, int] = field(default_factory=lambda: {Tier.FREE: 60, Tier.STANDARD: 600, Tier.PRO: 6000})
+    failures_per_minute: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Where a key stands: `remaining` of `limit` requests a window; `reset_s` seconds until some come back."""
+
+    name: str
+    limit: int
+    remaining: int
+    reset_s: int
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """`RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10."""
+        return [
+            (b"ratelimit-policy", f'"{self.name}";q={self.limit};w={WINDOW_S}'.encode()),
+            (b"ratelimit", f'"{self.name}";r={self.remaining};t={self.reset_s}'.encode()),
+        ]
+
+
+class WindowCounters(MemoryStorage):
+    """Counters of this process for the sliding window counter strategy alone.
+
+    The library's own sweeps every key on each hit (200 µs at 2,000 keys) and grows with them. This strategy's keys
+    carry the number of their window, so old ones are never read again: a bounded cache may simply push them out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: LRUCache[str, int] = LRUCache(COUNTERS)
+
+    async def get(self, key: str) -> int:
+        return self._counts.get(key, 0)
+
+    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:  # noqa: ARG002 - see the class
+        self._counts[key] = count = self._counts.get(key, 0) + amount
+        return count
+
+    async def decr(self, key: str, amount: int = 1) -> int:
+        self._counts[key] = count = max(0, self._counts.get(key, 0) - amount)
+        return count
+
+
+class RateLimits:
+    """Counts requests in this process, or in Redis for all processes where `redis_url` is given.
+
+    While Redis does not answer, this process counts by itself: a limit per process is better than none and
+    better than refusing everybody.
+
+    Raises ConfigError for an address that is not Redis's.
+    """
+
+    def __init__(self, metrics: Metrics, *, redis_url: str | None = None, plan: RatePlan | None = None) -> None:
+        self.plan = plan or RatePlan()
+        self._metrics = metrics
+        self._local = SlidingWindowCounterRateLimiter(WindowCounters())
+        self._redis = _redis(redis_url) if redis_url else None
+        self._shared = SlidingWindowCounterRateLimiter(self._redis) if self._redis else None
+        self._shared_again = 0.0
+        self._tiers = {tier: _item(amount) for tier, amount in self.plan.per_minute.items()}
+        self._failures = _item(self.plan.failures_per_minute)
+
+    async def spend(self, principal: Principal) -> tuple[bool, Allowance]:
+        """Counts one request of the principal's key: whether it may go on, and where the key stands then."""
+        item = self._tiers[principal.tier]
+        allowed, allowance = await self._hit(item, principal.tier.value, principal.tenant_id, principal.actor)
+        if not allowed:
+            self._metrics.rate_limited.labels(principal.tier.value).inc()
+        return allowed, allowance
+
+    async def check_failures(self, address: str) -> None:
+        """Raises RateLimited where too many authentications from the address failed of late."""
+        who = ("failures", client_network(address))
+        try:
+            allowed = await self._limiter().test(self._failures, *who)
+        except StorageError as error:
+            allowed = await self._pause(error).test(self._failures, *who)
+        if not allowed:
+            self._metrics.rate_limited.labels("anonymous").inc()
+            raise RateLimited("Too many requests with wrong API keys came from this address.", retry_after=WINDOW_S)
+
+    async def failed(self, address: str) -> None:
+        """Counts one failed authentication."""
+        await self._hit(self._failures, "failures", "failures", client_network(address))
+
+    async def close(self) -> None:
+        """Closes the connections to Redis, where there are any."""
+        if self._redis is not None:
+            assert isinstance(self._redis.bridge, RedispyBridge)
+            client: Any = self._redis.bridge.get_connection()
+            await client.aclose()
+
+    async def _hit(self, item: RateLimitItem, name: str, *who: str) -> tuple[bool, Allowance]:
+        try:
+            return await _hit(self._limiter(), item, name, who)
+        except StorageError as error:
+            return await _hit(self._pause(error), item, name, who)
+
+    def _limiter(self) -> SlidingWindowCounterRateLimiter:
+        if self._shared is None or time.monotonic() < self._shared_again:
+            return self._local
+        return self._shared
+
+    def _pause(self, error: StorageError) -> SlidingWindowCounterRateLimiter:
+        self._shared_again = time.monotonic() + REDIS_PAUSE_S
+        _log.warning("rate limits are counted in this process: redis does not answer", cause=repr(error.__cause__))
+        return self._local
+
+
+def rate_limited(allowance: Allowance) -> RateLimited:
+    """The 429 of a key that has spent its allowance."""
+    return RateLimited(
+        f"This key may send {allowance.limit} requests a minute (tier '{allowance.name}'): "
+        f"wait {allowance.reset_s} s, or ask for a higher tier.",
+        retry_after=allowance.reset_s,
+    )
+
+
+def client_network(address: str) -> str:
+    """The address itself, or the /64 network of an IPv6 one (a single client commonly has all of it)."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 4:
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False).network_address)
+
+
+async def _hit(
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, name: str, who: tuple[str, ...]
+) -> tuple[bool, Allowance]:
+    allowed = await limiter.hit(item, *who)
+    stats = await limiter.get_window_stats(item, *who)
+    reset_s = max(1, round(stats.reset_time - time.time()))
+    return allowed, Allowance(name, item.amount, max(0, int(stats.remaining)), reset_s)
+
+
+def _item(amount: int) -> RateLimitItem:
+    return RateLimitItemPerMinute(amount, namespace=NAMESPACE)
+
+
+def _redis(url: str) -> RedisStorage:
+    scheme, separator, rest = url.partition("://")
+    if scheme not in _SCHEMES or not separator:
+        raise ConfigError(f"TRELLIS_REDIS_URL must start with one of {', '.join(f'{name}://' for name in _SCHEMES)}.")
+    storage = storage_from_string(
+        f"{_SCHEMES[scheme]}://{rest}",
+        implementation="redispy",
+        wrap_exceptions=True,
+        key_prefix="trellis:limits",
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+    )
+    assert isinstance(storage, RedisStorage)
+    return storage
