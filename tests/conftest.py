@@ -11,7 +11,33 @@ import pytest
 from app.storage.base import Base
 from app.storage.db import Database
 
+ROOT = Path(__file__).parent
+ONE_AT_A_TIME = (ROOT / "integration", ROOT / "e2e")
 LOOPBACK = {"127.0.0.1", "::1", "localhost", ""}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start processes of their own stay on one worker, so that they do not take each other's time."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in ONE_AT_A_TIME):
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The closing list of what this machine could not run, and what would let it."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if not reasons:
+        terminalreporter.write_line("Nothing was skipped.")
+        return
+    terminalreporter.section("not run on this machine")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count:4d} x {reason}")
+    terminalreporter.write_line(
+        "`make deps` installs what is missing; TRELLIS_REQUIRE_ALL=1 turns these into failures."
+    )
 
 
 @pytest.fixture(autouse=True)
