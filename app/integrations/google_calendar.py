@@ -45,6 +45,7 @@ SCOPE = "https://www.googleapis.com/auth/calendar"
 _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIMIT_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"})
 _EVENT = ("id", "start", "end")
+_TELL_ALL = {"sendUpdates": "all"}
 _ASSERTION_LIFE = timedelta(minutes=30)
 
 
@@ -82,6 +83,11 @@ class ServiceAccount:
             ) from error
         self._subject = subject
 
+    @property
+    def delegated(self) -> bool:
+        """Whether the account acts for a user."""
+        return self._subject is not None
+
     def assertion(self, now: datetime) -> str:
         claims = {
             "iss": self.email,
@@ -90,7 +96,7 @@ class ServiceAccount:
             "iat": int(now.timestamp()),
             "exp": int((now + _ASSERTION_LIFE).timestamp()),
         }
-        if self._subject:
+        if self._subject is not None:
             claims["sub"] = self._subject
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._key_id})
 
@@ -99,7 +105,8 @@ class GoogleCalendar:
     """Args:
     key_file: the text of the service account's JSON key.
     calendar_id: the calendar that appointments go into, shared with the account for writing.
-    subject: the user that the account acts for; Google lets an account invite attendees only so.
+    subject: the user that the account acts for (domain-wide delegation). Google lets an account invite people only
+        so: without it the attendee stands in the description, and no invitation goes out.
     """
 
     name = "google"
@@ -138,11 +145,8 @@ class GoogleCalendar:
     async def _fetch_token(self) -> Grant:
         now = self._clock()
         form = {"grant_type": _GRANT_TYPE, "assertion": self._service.assertion(now)}
-        body = (
-            await self._login.send(
-                Call("log in", "POST", "", Repeat.SAFE, form=form, needs=("access_token", "expires_in"))
-            )
-        ).body
+        needs = ("access_token", "expires_in")
+        body = (await self._login.send(Call("log in", "POST", "", Repeat.SAFE, form=form, needs=needs))).body
         return Grant(body["access_token"], expires_at=now + timedelta(seconds=int(body["expires_in"])))
 
     async def free_slots(self, tenant_id: str, start: datetime, end: datetime, minutes: int, limit: int) -> list[Slot]:
@@ -157,7 +161,7 @@ class GoogleCalendar:
         query = {"timeMin": utc_text(span.start), "timeMax": utc_text(span.end), "items": [{"id": self._calendar_id}]}
         call = Call("look up free time", "POST", "/freeBusy", Repeat.SAFE, json=query, needs=("calendars",))
         answer = await self._http.send(call)
-        calendar = answer.body["calendars"][self._calendar_id]
+        calendar = answer.body["calendars"].get(self._calendar_id, {"errors": [{"reason": "notFound"}]})
         if calendar.get("errors"):
             reason = self._http.clean(str(calendar["errors"][0].get("reason")), answer)
             detail = f"Google Calendar could not {call.operation}: {reason}; check TRELLIS_GOOGLE_CALENDAR_ID."
@@ -171,10 +175,9 @@ class GoogleCalendar:
         event = {
             "id": event_id(tenant_id, checked_key(key)),
             "summary": title,
-            "description": description,
             "start": {"dateTime": utc_text(slot.start), "timeZone": self._hours.zone},
             "end": {"dateTime": utc_text(slot.end), "timeZone": self._hours.zone},
-            "attendees": [{"email": normal_email(attendee_email)}],
+            **self._invitation(normal_email(attendee_email), description),
         }
         async with self._inserting:
             if not any(busy.overlaps(slot) for busy in await self._busy(slot)):
@@ -185,15 +188,19 @@ class GoogleCalendar:
             raise SlotTaken("The slot was taken by another appointment: offer another one.")
         return existing
 
+    def _invitation(self, attendee: str, description: str) -> dict[str, Any]:
+        if self._service.delegated:
+            return {"description": description, "attendees": [{"email": attendee}]}
+        return {"description": f"{description}\n\nAttendee: {attendee}".strip()}
+
     async def _insert(self, event: Mapping[str, Any], slot: Slot) -> Booking:
         self._hours.check_bookable(slot, self._clock())
-        params = {"sendUpdates": "all"}
         call = Call(
             "book the slot",
             "POST",
             self._events,
             Repeat.SAFE,
-            params=params,
+            _TELL_ALL,
             json=event,
             accept=frozenset({409}),
             needs=_EVENT,
@@ -207,14 +214,8 @@ class GoogleCalendar:
         return existing
 
     async def _find(self, booking_id: str) -> Booking | None:
-        call = Call(
-            "fetch the booking",
-            "GET",
-            f"{self._events}/{booking_id}",
-            Repeat.SAFE,
-            accept=frozenset({404, 410}),
-            needs=_EVENT,
-        )
+        path = f"{self._events}/{booking_id}"
+        call = Call("fetch the booking", "GET", path, Repeat.SAFE, accept=frozenset({404, 410}), needs=_EVENT)
         answer = await self._http.send(call)
         if not answer.ok:
             return None
@@ -229,7 +230,7 @@ class GoogleCalendar:
             "DELETE",
             f"{self._events}/{quote(booking_id, safe='')}",
             Repeat.SAFE,
-            params={"sendUpdates": "all"},
+            _TELL_ALL,
             accept=frozenset({404, 410}),
         )
         if (await self._http.send(call)).status == 404:

@@ -118,11 +118,11 @@ class HubSpotCrm:
         answer = await self._http.send(call)
         if answer.ok:
             return str(answer.body["id"])
-        # A contact that is not there and a key that was used are both refusals: looking for the key tells which.
-        existing = await self._find_note(key)
+        # A key that was used and a contact that is not there are both refusals: looking tells which one it was.
+        existing = await self._found(f"/crm/v3/objects/notes/{quote(key, safe='')}", {"idProperty": KEY_PROPERTY})
         if existing is not None:
             return existing
-        if answer.status == 404:
+        if await self._found(f"/crm/v3/objects/contacts/{quote(ref.id, safe='')}", {}) is None:
             raise NotFound(f"There is no contact '{ref.id[:80]}' in HubSpot.")
         raise self._http.refused(call, answer, f"its notes need the unique text property '{KEY_PROPERTY}'")
 
@@ -139,16 +139,8 @@ class HubSpotCrm:
             needs=("id",),
         )
 
-    async def _find_note(self, key: str) -> str | None:
-        call = Call(
-            "look for the note",
-            "GET",
-            f"/crm/v3/objects/notes/{quote(key, safe='')}",
-            Repeat.SAFE,
-            params={"idProperty": KEY_PROPERTY},
-            accept=frozenset({400, 404}),
-            needs=("id",),
-        )
+    async def _found(self, path: str, params: Mapping[str, str]) -> str | None:
+        call = Call("look it up", "GET", path, Repeat.SAFE, params, accept=frozenset({400, 404}), needs=("id",))
         answer = await self._http.send(call)
         return str(answer.body["id"]) if answer.ok else None
 
