@@ -91,7 +91,10 @@ class Experiments:
     async def create(
         self, session: AsyncSession, principal: Principal, name: str, pack: str, arms: Sequence[Arm]
     ) -> ExperimentRow:
-        """Adds a draft; the first arm is the control. Raises Forbidden, InvalidInput, or Conflict for a name that is taken."""
+        """Adds a draft; the first arm is the control.
+
+        Raises Forbidden, InvalidInput, or Conflict for a name that is taken.
+        """
         principal.require(Role.ADMIN)
         _check(name, arms)
         row = ExperimentRow(
@@ -117,11 +120,12 @@ class Experiments:
         row = await ExperimentRepository(session, principal.tenant_id).get(experiment_id)
         if row.state != ExperimentState.DRAFT:
             raise Conflict(f"The experiment '{row.name}' is {row.state}: only a draft can be started.")
+        pack = row.pack  # a failed flush expires the row
         try:
             async with session.begin_nested():
                 row.state, row.started_at = ExperimentState.RUNNING, self._clock()
         except IntegrityError as error:
-            raise Conflict(f"Another experiment of '{row.pack}' is running: stop it first.") from error
+            raise Conflict(f"Another experiment of '{pack}' is running: stop it first.") from error
         await self._record(session, principal, "experiment.started", row)
         return row
 

@@ -207,7 +207,11 @@ _JOBS = (
 )
 
 _BUSINESS = (
-    _counter("leads_received", "Leads taken in.", Label("source", ("api", "batch", "import", "sample"))),
+    _counter(
+        "leads_received",
+        "Leads taken in, by how they came in touch.",
+        Label("source", ("web_form", "email", "event", "referral", "partner", "import")),
+    ),
     _counter("lead_outcomes", "Outcomes reported.", Label("kind", source="outcome kinds of app/packs/leads")),
     _histogram(
         "first_response_seconds",
@@ -217,7 +221,7 @@ _BUSINESS = (
     _counter(
         "escalations",
         "Escalations by a person's judgement of whether each was necessary.",
-        Label("necessary", ("yes", "no", "unknown")),
+        Label("necessary", ("true", "false")),
     ),
 )
 
