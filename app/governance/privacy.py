@@ -94,7 +94,9 @@ _SECRET_FIELDS = frozenset(
 )
 _SECRET_ENDINGS = ("_secret", "_password", "_api_key", "access_token", "refresh_token")
 _PERSONAL_FIELDS = {"email": "[email]", "phone": "[phone]", "mobile": "[phone]", "telephone": "[phone]"}
+_NUMBERS = (bool, int, float)
 _DEEPEST = 8
+_LONGEST_NAME = 40
 
 
 def mask(text: str) -> str:
@@ -124,17 +126,22 @@ def scrub(value: Any, _depth: int = 0) -> Any:
     A field whose name says that it holds a secret, an address or a number is masked whole.
     What is not JSON becomes its text, masked.
     """
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, str):
         return mask(mask_secrets(value))
+    if value is None or isinstance(value, _NUMBERS):
+        return value
     if _depth >= _DEEPEST:
         return "[too deep]"
     if isinstance(value, Mapping):
-        return {scrub(str(name)): _field(str(name), item, _depth + 1) for name, item in value.items()}
+        return {_name(str(name)): _field(str(name), item, _depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple | Set):
         return [scrub(item, _depth + 1) for item in value]
     return mask(mask_secrets(str(value)))
+
+
+def _name(name: str) -> str:
+    # A short identifier has no room for a secret and no marks for an address: most names stop here.
+    return name if len(name) <= _LONGEST_NAME and name.isidentifier() else str(scrub(name))
 
 
 def _field(name: str, value: Any, depth: int) -> Any:

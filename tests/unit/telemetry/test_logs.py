@@ -22,7 +22,6 @@ def logging_as_it_was() -> Iterator[None]:
     names = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos", "sqlalchemy", "alembic", "httpx", "httpcore")
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in (*names, "aiosqlite", "asyncio")}
-    root.handlers.clear()  # the test runner's own raise where a record is broken
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -34,6 +33,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 def configured(*, as_json: bool = True, level: str = "INFO") -> io.StringIO:
+    logging.getLogger().handlers.clear()  # the test runner's own raise where a record is broken
     stream = io.StringIO()
     configure_logs(as_json=as_json, level=level, scrub=scrub, stream=stream)
     return stream
