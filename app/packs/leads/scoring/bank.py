@@ -23,7 +23,7 @@ COLUMNS: Final = (
     "previous",
     "poutcome",
 )
-# The way of contact was recorded from the second campaign on: in this history it names the campaign, like the month.
+# The way of contact is not recorded in the first 12,600 contacts: it names the campaign, like the month.
 LEFT_OUT: Final = frozenset({"day", "month", "contact"})
 
 

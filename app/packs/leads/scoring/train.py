@@ -125,6 +125,8 @@ def train(
     used = spec or learn_spec(rows, outcome=outcome, exclude=exclude)
     if not used.features:
         raise InvalidInput("No column is fit to be a feature: give columns that differ between leads.")
+    if outcome in {feature.name for feature in used.features}:
+        raise LeakingFeature(f"{outcome!r} is the outcome: take it out of the features.")
     codes = np.array([used.encode(row) for row in rows], dtype=np.int64)
     _refuse_leaks(used.features, codes, truth, frozenset(trusted), outcome)
     report = _fitted(used, codes, truth, outcome, fit or Fit())
