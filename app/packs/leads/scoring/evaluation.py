@@ -110,7 +110,7 @@ def evaluate_contacts(
     """Train on the first rows of the bank's contacts and judge on all later ones.
 
     The threshold for "contact" maximises the value of the contacts made (`Economics`) on the forward folds of the
-    training rows; the rules, written before any outcome, contact from the break-even rate on.
+    training rows; the rules, fitted on nothing, contact from the break-even rate on.
 
     Args:
         path: the CSV, or the folder that holds `bank_contacts.csv`.
