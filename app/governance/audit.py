@@ -25,7 +25,7 @@ from app.telemetry.metrics import Metrics
 
 GENESIS = "0" * 64
 _BATCH = 1000
-_HASHED = ("tenant_id", "seq", "created_at", "actor", "action", "subject", "data", "prev_hash")
+_HASHED = ("id", "tenant_id", "seq", "created_at", "actor", "action", "subject", "data", "prev_hash")
 _COLUMNS = [getattr(AuditEntry, name) for name in (*_HASHED, "hash")]
 _Entry = Mapping[Any, Any]
 
@@ -69,6 +69,7 @@ class Audit:
         """
         seq, prev_hash = await _lock_head(session, principal.tenant_id)
         entry = {
+            "id": new_id("audit"),
             "tenant_id": principal.tenant_id,
             "seq": seq + 1,
             "created_at": self._clock(),
@@ -79,7 +80,7 @@ class Audit:
             "prev_hash": prev_hash,
         }
         entry["hash"] = _entry_hash(entry)
-        await session.execute(insert(AuditEntry).values(id=new_id("audit"), **entry))
+        await session.execute(insert(AuditEntry).values(**entry))
         head = update(AuditHead).where(AuditHead.tenant_id == principal.tenant_id)
         await session.execute(head.values(seq=seq + 1, hash=entry["hash"]))
         if self._metrics is not None:
