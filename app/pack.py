@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import typer
 from fastapi import APIRouter
+from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.loop import Agent
@@ -19,14 +20,16 @@ from app.governance.experiments import Experiments
 from app.governance.flags import Flags, FlagSpec
 from app.governance.policies import Policies
 from app.integrations.base import Calendar, Crm, Mailer
+from app.jobs.engine import Jobs
 from app.jobs.port import Job, QueueSpec, Schedule
-from app.jobs.service import Jobs
 from app.knowledge.ingest import Ingestor
 from app.knowledge.retrieve import Retriever
 from app.principal import Principal
 from app.settings import Settings
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,19 @@ class PackRuntime:
     load_sample: Callable[[Principal], Awaitable[int]] | None = None
 
 
+class CommandRunner(Protocol):
+    """Runs a command's work on an opened kit, as the operator of this machine in the tenant that was asked for."""
+
+    def __call__(self, work: Callable[[Kit, Principal], Awaitable[Result]]) -> Result: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One agent system: a folder under `app/packs`, named in `app.container.PACKS`."""
+    """One agent system: a folder under `app/packs`, named in `app.container.PACKS`.
+
+    `tools` are built before the kit, for the kit's executor holds them. `commands` gives the pack's part of the
+    command line. `evaluate(data, console)` prints what the pack is worth on the data sets in a folder.
+    """
 
     name: str
     title: str
@@ -99,5 +112,5 @@ class Pack:
     prompts: Path | None = None
     flags: tuple[FlagSpec, ...] = ()
     offline: Mapping[str, OfflineRule] = field(default_factory=dict)
-    commands: typer.Typer | None = None
-    policy: Mapping[str, Any] = field(default_factory=dict)
+    commands: Callable[[CommandRunner], typer.Typer] | None = None
+    evaluate: Callable[[Path, Console], Awaitable[None]] | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.tools import OutcomeState, ToolOutcome
-from app.governance.decisions import Decision, DecisionState
+from app.governance.models import Decision, DecisionState
 from app.pack import Kit
 from app.packs.leads.decide import load_decision
 from app.packs.leads.facts import SlotFacts

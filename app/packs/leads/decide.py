@@ -2,13 +2,16 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.loop import AgentResult, AgentSpec
 from app.agent.prompts import Prompt
-from app.governance.decisions import Decision, DecisionRepository, DecisionState
+from app.errors import NotFound
+from app.governance.decisions import DecisionRepository, trigger_key
+from app.governance.models import Decision, DecisionState
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.leads.facts import DecisionInputs, ScoreFacts
@@ -55,7 +58,7 @@ class Decider:
             return known
         started = time.perf_counter()
         gathered = await self._gatherer.gather(principal, lead_id, message_id)
-        version = gathered.assignment.prompt_version if gathered.assignment else None
+        version = gathered.assignment.arm.prompt_version if gathered.assignment else None
         prompt = self._kit.prompts.get(PROMPT, version)
         result = await ask(self._kit, principal, prompt, gathered.inputs, subject_id=lead_id)
         verdict = judge(gathered.inputs, result.answer)
@@ -66,7 +69,7 @@ class Decider:
 
     async def _stored(self, principal: Principal, message_id: str) -> str | None:
         async with self._kit.ports.db.reading() as session:
-            decision = await DecisionRepository(session, principal.tenant_id).by_trigger(PACK, message_id)
+            decision = await DecisionRepository(session, principal.tenant_id).of_trigger(PACK, message_id)
         return decision.id if decision else None
 
     async def _store(self, principal: Principal, made: Made) -> str:
@@ -74,10 +77,10 @@ class Decider:
         now = self._kit.ports.clock()
         async with self._kit.ports.db.transaction() as session:
             decisions = DecisionRepository(session, principal.tenant_id)
-            known = await decisions.by_trigger(PACK, made.gathered.message.id)
+            known = await decisions.of_trigger(PACK, made.gathered.message.id)
             if known is not None:
                 return known.id
-            decision = decisions.add(_row(made, self._kit, new_id("dec")))
+            decision = decisions.add(_row(made, principal.tenant_id, now))
             lead = await LeadRepository(session, principal.tenant_id).get(made.gathered.lead.id)
             lead.score, lead.updated_at = made.gathered.inputs.score.probability, now
             EventRepository(session, principal.tenant_id).write(
@@ -147,15 +150,16 @@ def _score_line(score: ScoreFacts) -> str:
     return f"{score.probability:.3f} by {score.version}" + (f"; {parts}" if parts else "")
 
 
-def _row(made: Made, kit: Kit, decision_id: str) -> Decision:
+def _row(made: Made, tenant_id: str, now: datetime) -> Decision:
     inputs, verdict, result = made.gathered.inputs, made.verdict, made.result
     assignment = made.gathered.assignment
     return Decision(
-        id=decision_id,
-        created_at=kit.ports.clock(),
+        id=new_id("dec"),
+        created_at=now,
         pack=PACK,
         subject_id=made.gathered.lead.id,
         trigger_id=made.gathered.message.id,
+        trigger_key=trigger_key(tenant_id, PACK, made.gathered.message.id),
         action=verdict.action,
         confidence=verdict.confidence,
         reason=verdict.reason,
@@ -168,7 +172,7 @@ def _row(made: Made, kit: Kit, decision_id: str) -> Decision:
         provider=result.provider,
         route=result.route,
         experiment=assignment.experiment if assignment else None,
-        arm=assignment.arm if assignment else None,
+        arm=assignment.arm.arm if assignment else None,
         policy_version=made.gathered.policy_version,
         score_model_version=inputs.score.version,
         score=inputs.score.probability,
@@ -213,4 +217,7 @@ def answer_document(inputs: DecisionInputs, answer: LeadDecision, verdict: Verdi
 
 async def load_decision(session: AsyncSession, principal: Principal, decision_id: str) -> Decision:
     """The decision, where it is of this tenant and this pack; else NotFound."""
-    return await DecisionRepository(session, principal.tenant_id).of_pack(PACK, decision_id)
+    decision = await DecisionRepository(session, principal.tenant_id).get(decision_id)
+    if decision.pack != PACK:
+        raise NotFound(f"There is no lead decision '{decision_id[:80]}'.")
+    return decision

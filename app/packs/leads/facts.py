@@ -48,11 +48,15 @@ class ScoreFacts(Fact):
 
 
 class PassageFacts(Fact):
+    """A retrieved passage; `weak` ones score below the retriever's floor and are no ground for an answer."""
+
     chunk_id: str
     document_id: str
     title: str
     text: str
     score: float
+    slug: str = ""
+    weak: bool = False
 
 
 class SlotFacts(Fact):
@@ -70,13 +74,13 @@ class Thresholds(Fact):
 
     `pursue`: a lead below this probability is nurtured, not offered a meeting. `escalate`: one at or above it
     goes to a person. `confidence`: a decision below it goes to a person. `evidence`: a passage scoring below it
-    is no ground for an answer.
+    is no ground for an answer, whatever the retriever's own floor says.
     """
 
     pursue: float = Field(0.05, ge=0, le=1)
     escalate: float = Field(0.90, ge=0, le=1)
     confidence: float = Field(0.45, ge=0, le=1)
-    evidence: float = Field(0.30, ge=0, le=1)
+    evidence: float = Field(0.0, ge=0, le=1)
 
 
 class DecisionInputs(Fact):

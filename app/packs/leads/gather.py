@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from app.governance.experiments import Assignment
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.governance.experiments import Arm, assign
 from app.governance.injection import suspicious
+from app.governance.policies import PolicyRepository
 from app.integrations.errors import IntegrationError
 from app.knowledge.base import Passage
 from app.pack import Kit
@@ -27,6 +30,15 @@ PACK = "leads"
 HISTORY = 10
 EVIDENCE = 5
 QUERY_CHARACTERS = 1_000
+BUILT_IN = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The arm of a running experiment that the lead falls into."""
+
+    experiment: str
+    arm: Arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +97,12 @@ class Gatherer:
             messages = MessageRepository(session, tenant)
             message = await messages.get(message_id)
             earlier = [m for m in await messages.last(lead_id, HISTORY + 1) if m.id < message.id]
-            assignment = await self._kit.experiments.assigned(session, tenant, PACK, lead_id)
-            version = assignment.policy_version if assignment else None
-            policy = await self._kit.policies.get(session, tenant, PACK, version)
+            running = await self._kit.experiments.active(session, tenant, PACK)
+            assignment = Assignment(running.name, assign(running, lead_id)) if running else None
+            wanted = assignment.arm.policy_version if assignment else None
+            version, thresholds = await policy_in_force(session, tenant, wanted)
         turns = tuple(Turn(direction=m.direction, body=m.body) for m in earlier[-HISTORY:])
-        return _Read(lead, message, turns, assignment, policy.version, Thresholds.model_validate(policy.thresholds))
+        return _Read(lead, message, turns, assignment, version, thresholds)
 
     async def _evidence(self, principal: Principal, message: str) -> list[Passage]:
         found = await self._kit.ports.retriever.search(
@@ -107,6 +120,13 @@ class Gatherer:
         except IntegrationError:
             return ()
         return tuple(SlotFacts(start=slot.start, end=slot.end) for slot in slots)
+
+
+async def policy_in_force(session: AsyncSession, tenant_id: str, wanted: int | None = None) -> tuple[int, Thresholds]:
+    """The version that an experiment's arm wants, else the active one, else the built-in thresholds as version 0."""
+    policies = PolicyRepository(session, tenant_id)
+    policy = await policies.version(PACK, wanted) if wanted is not None else await policies.active(PACK)
+    return (policy.version, Thresholds.model_validate(policy.thresholds)) if policy else (BUILT_IN, Thresholds())
 
 
 def _facts(lead: Lead) -> LeadFacts:
@@ -127,4 +147,6 @@ def _passage(passage: Passage) -> PassageFacts:
         title=passage.title,
         text=passage.text,
         score=passage.score,
+        slug=passage.slug,
+        weak=passage.weak,
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.governance.decisions import DecisionState
+from app.governance.models import DecisionState
 from app.jobs.port import Job, JobContext, QueueSpec, Schedule, StepFailed
 from app.pack import Kit
 from app.packs.leads.act import Actor

@@ -212,7 +212,7 @@ def _beside(report: TrainReport, floor: RuleSet, rows: Sequence[Attributes]) -> 
 
 def _weights(features: tuple[Feature, ...], codes: Codes, truth: Truth, fit: Fit) -> list[Floats]:
     """Weights of each feature's bins, centred on the rows; 0 for a bin that no row fell into."""
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+    from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
     rows = truth.size
@@ -273,7 +273,7 @@ def _forward_folds(spec: FeatureSpec, codes: Codes, truth: Truth, fit: Fit) -> l
 
 def _shared_slope(folds: list[_Fold]) -> float:
     """One factor for all folds, each with an intercept of its own; a prior at 1 steadies thin histories."""
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
+    from scipy.optimize import minimize
 
     def loss(parameters: Floats) -> float:
         total = ((parameters[0] - 1) / _SLOPE_PRIOR_SD) ** 2 / 2

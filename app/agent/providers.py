@@ -1,0 +1,78 @@
+"""From the settings' endpoints to model routes: OpenAI-compatible where one is given, else the offline model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from app.agent.offline import OfflineModel, OfflineRule
+from app.agent.openai_compatible import OpenAiCompatible
+from app.agent.prices import ModelPrice, Prices
+from app.agent.routing import Route
+from app.errors import ConfigError
+
+CHEAP, STRONG = "cheap", "strong"
+DEFAULT_MODEL = "gpt-4o-mini"
+_PORTS = {11434: "ollama", 8000: "vllm"}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint of the settings; `name` and `strong_name` are models, the second for the strong route."""
+
+    url: str
+    key: str | None
+    name: str | None
+    strong_name: str | None = None
+
+    @property
+    def provider(self) -> str:
+        """What prices, metrics and errors call it: `openai`, `ollama` and `vllm` are known by host or port."""
+        host, port = urlsplit(self.url).hostname or "", urlsplit(self.url).port
+        if host == "api.openai.com":
+            return "openai"
+        return _PORTS.get(port or 0, host) if host in _LOOPBACK else host
+
+    def model(self, route: str) -> str:
+        """Raises ConfigError where the endpoint's model is not named and has no default."""
+        name = (self.strong_name if route == STRONG else None) or self.name
+        if name is None and self.provider == "openai":
+            return DEFAULT_MODEL
+        if name is None:
+            raise ConfigError(f"TRELLIS_MODEL_NAME is not set: name a model that {self.url} serves.")
+        return name
+
+
+def build_routes(
+    endpoints: Sequence[Endpoint], session: aiohttp.ClientSession, offline: Mapping[str, OfflineRule]
+) -> tuple[Route, ...]:
+    """The cheap and the strong route over the endpoints in their order; the offline model where there is none."""
+    if not endpoints:
+        client = OfflineModel(offline)
+        return Route(CHEAP, (client,)), Route(STRONG, (client,))
+    return tuple(Route(name, tuple(_client(e, name, session) for e in endpoints)) for name in (CHEAP, STRONG))
+
+
+def _client(endpoint: Endpoint, route: str, session: aiohttp.ClientSession) -> OpenAiCompatible:
+    return OpenAiCompatible(
+        session,
+        endpoint.url,
+        endpoint.model(route),
+        provider=endpoint.provider,
+        api_key=endpoint.key,
+        schema_with_tools=endpoint.provider == "openai",
+    )
+
+
+def load_prices(
+    endpoints: Sequence[Endpoint], input_usd: float | None = None, output_usd: float | None = None
+) -> Prices:
+    """The price list; where both prices (USD per million tokens) are given they hold for the first endpoint."""
+    if input_usd is None or output_usd is None or not endpoints:
+        return Prices.load()
+    price = ModelPrice(input=Decimal(str(input_usd)), output=Decimal(str(output_usd)))
+    first = endpoints[0]
+    return Prices.load(overrides={(first.provider, first.model(route)): price for route in (CHEAP, STRONG)})

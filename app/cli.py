@@ -1,0 +1,295 @@
+"""`trellis`: every command of the app. Errors are one sentence on standard error and a non-zero exit."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from app import launch
+from app.container import LOCAL_TENANT, PACKS, Container, Parts, migrate_database, open_container, provision_tenant
+from app.errors import InvalidInput, NotFound, TrellisError
+from app.governance.audit import verify
+from app.governance.decisions import explain
+from app.governance.keys import create_key, list_keys, revoke_key
+from app.main import create_app
+from app.pack import Kit
+from app.principal import Principal, Role, Tier
+from app.settings import load_settings
+
+Result = TypeVar("Result")
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
+keys = typer.Typer(no_args_is_help=True, help="API keys of a tenant.")
+audit = typer.Typer(no_args_is_help=True, help="The audit log.")
+flags = typer.Typer(no_args_is_help=True, help="Flags and kill switches.")
+prompts = typer.Typer(no_args_is_help=True, help="Versioned prompts.")
+evals = typer.Typer(no_args_is_help=True, help="Evaluations on data.")
+for group, name in ((keys, "keys"), (audit, "audit"), (flags, "flags"), (prompts, "prompts"), (evals, "eval")):
+    cli.add_typer(group, name=name)
+
+TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
+out = Console()
+
+
+async def _with_container(
+    tenant: str, work: Callable[[Container, Principal], Awaitable[Result]], parts: Parts
+) -> Result:
+    settings = load_settings()
+    launch.prepare_home(settings)
+    async with open_container(settings, parts) as container:
+        return await work(container, operator(tenant))
+
+
+def run(tenant: str, work: Callable[[Container, Principal], Awaitable[Result]], parts: Parts = Parts.COMMAND) -> Result:
+    """One command's work on an opened container."""
+    return asyncio.run(_with_container(tenant, work, parts))
+
+
+def operator(tenant: str) -> Principal:
+    """Whoever may run commands on this machine acts as an admin of the tenant they name."""
+    return Principal(tenant_id=tenant, actor=f"cli:{getpass.getuser()}", role=Role.ADMIN, tier=Tier.PRO)
+
+
+@cli.command()
+def up(detach: Annotated[bool, typer.Option("--detach", help="Leave it running in the background.")] = False) -> None:
+    """Start the PoC phase on this machine and watch the sample leads being decided."""
+    launch.up(load_settings(), out, detach=detach)
+
+
+@cli.command()
+def down() -> None:
+    """End what `trellis up --detach` started."""
+    launch.down(load_settings(), out)
+
+
+@cli.command()
+def serve(sample: Annotated[bool, typer.Option("--sample", help="Load the sample that ships.")] = False) -> None:
+    """Serve the API in the foreground, with the worker inside where the settings say so."""
+    settings = load_settings()
+    launch.prepare_home(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, sample=sample),
+            host=settings.host,
+            port=settings.port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+        )
+    )
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema up to this version."""
+    settings = load_settings()
+    launch.prepare_home(settings)
+    out.print(f"The database has schema {asyncio.run(migrate_database(settings))}.")
+
+
+@cli.command()
+def worker() -> None:
+    """Run background jobs only, without the API."""
+
+    async def work(container: Container, _principal: Principal) -> None:
+        out.print("The worker runs. Ctrl-C ends it.")
+        await container.stopped()
+
+    run(LOCAL_TENANT, work, Parts.WORKER)
+
+
+@cli.command()
+def replay(decision_id: str, tenant: TenantOption = LOCAL_TENANT) -> None:
+    """Make a stored decision again from what it saw, and say whether it came out the same."""
+
+    async def work(container: Container, principal: Principal) -> bool:
+        report = await container.replay(principal, decision_id)
+        out.print(f"{report.decision_id}: {'the same decision' if report.same else 'another decision'}. {report.note}")
+        for difference in report.differences:
+            out.print(f"  {difference}", markup=False)
+        return report.same
+
+    if not run(tenant, work):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def explain_decision(decision_id: str, tenant: TenantOption = LOCAL_TENANT) -> None:
+    """Print why a decision came out as it did, as JSON."""
+
+    async def work(container: Container, principal: Principal) -> str:
+        return explain(await container.decision(principal, decision_id)).model_dump_json(indent=2)
+
+    out.print_json(run(tenant, work))
+
+
+@keys.command("create")
+def keys_create(
+    label: Annotated[str, typer.Option(help="What the key is for.")],
+    role: Annotated[Role, typer.Option()] = Role.AGENT,
+    tier: Annotated[Tier, typer.Option()] = Tier.STANDARD,
+    tenant: TenantOption = LOCAL_TENANT,
+    new_tenant: Annotated[str | None, typer.Option(help="Make the tenant first, with this name.")] = None,
+) -> None:
+    """Make an API key. It is printed once and stored as a hash."""
+
+    async def work(container: Container, principal: Principal) -> None:
+        async with container.db.transaction() as session:
+            if new_tenant is not None:
+                await provision_tenant(container, session, tenant, new_tenant)
+            key = await create_key(session, tenant, role, tier, label, container.clock())
+            await container.audit.record(session, principal, "key.created", key.id, {"role": role, "tier": tier})
+        out.print(f"{key.id}\n{key.secret}\nThis is the only time that the key is shown.", highlight=False)
+
+    run(tenant, work)
+
+
+@keys.command("list")
+def keys_list(tenant: TenantOption = LOCAL_TENANT) -> None:
+    """List a tenant's keys."""
+
+    async def work(container: Container, _principal: Principal) -> Table:
+        table = Table("Id", "Label", "Role", "Tier", "Begins", "Made", "Revoked")
+        async with container.db.reading() as session:
+            for key in await list_keys(session, tenant):
+                revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
+                made = f"{key.created_at:%Y-%m-%d %H:%M}"
+                table.add_row(key.id, key.label, key.role, key.tier, f"{key.hint}...", made, revoked)
+        return table
+
+    out.print(run(tenant, work))
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: str, tenant: TenantOption = LOCAL_TENANT) -> None:
+    """End a key; running processes forget it within 5 seconds."""
+
+    async def work(container: Container, principal: Principal) -> None:
+        async with container.db.transaction() as session:
+            await revoke_key(session, tenant, key_id, container.clock())
+            await container.audit.record(session, principal, "key.revoked", key_id, {})
+        out.print(f"{key_id} is revoked.")
+
+    run(tenant, work)
+
+
+@audit.command("verify")
+def audit_verify(
+    tenant: Annotated[str | None, typer.Option("--tenant", help="One tenant; all where not given.")] = None,
+) -> None:
+    """Recompute the hash chain of the audit log; exit 1 where it is broken."""
+
+    async def work(container: Container, _principal: Principal) -> bool:
+        async with container.db.reading() as session:
+            report = await verify(session, tenant)
+        for broken in report.broken:
+            out.print(f"Tenant {broken.tenant_id}: broken at entry {broken.seq}: {broken.why}")
+        out.print(f"{report.entries} entries, {'the chain holds' if report.ok else 'THE CHAIN IS BROKEN'}.")
+        return report.ok
+
+    if not run(tenant or LOCAL_TENANT, work):
+        raise typer.Exit(1)
+
+
+@flags.command("list")
+def flags_list(tenant: TenantOption = LOCAL_TENANT) -> None:
+    """List flags with their value for a tenant."""
+
+    async def work(container: Container, _principal: Principal) -> Table:
+        table = Table("Flag", "Value", "Default", "What it does")
+        for name, spec in sorted(container.flags.specs.items()):
+            table.add_row(name, str(container.flags.value(name, tenant)), str(spec.default), spec.description)
+        return table
+
+    out.print(run(tenant, work))
+
+
+@flags.command("set")
+def flags_set(
+    name: str,
+    value: str,
+    tenant: TenantOption = LOCAL_TENANT,
+    everywhere: Annotated[
+        bool, typer.Option("--all-tenants", help="For every tenant without a value of its own.")
+    ] = False,
+) -> None:
+    """Set a flag, or a kill switch: `trellis flags set kill.leads true`. Seen everywhere within a second."""
+
+    async def work(container: Container, principal: Principal) -> None:
+        who = operator("*") if everywhere else principal
+        spec = container.flags.specs.get(name)
+        if spec is None:
+            raise NotFound(f"There is no flag '{name}': `trellis flags list` shows them.")
+        async with container.db.transaction() as session:
+            await container.flags.set(session, who, name, parsed(value, spec.default))
+        out.print(f"{name} is {value} for {'every tenant' if everywhere else tenant}.")
+
+    run(tenant, work)
+
+
+def parsed(text: str, example: bool | str | float) -> bool | str | float:
+    """A flag's value as the type of its default. Raises InvalidInput."""
+    if isinstance(example, bool):
+        if text.lower() not in ("true", "false"):
+            raise InvalidInput(f"'{text}' is neither true nor false.")
+        return text.lower() == "true"
+    if isinstance(example, str):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"'{text}' is not a number.") from None
+
+
+def _add_packs() -> None:
+    """Each pack's commands as `trellis <pack>`, its evaluation as `trellis eval <pack>`."""
+    for pack in PACKS:
+        if pack.commands is not None:
+            cli.add_typer(pack.commands(_run_kit), name=pack.name)
+        if pack.evaluate is not None:
+            _add_evaluation(pack.name, pack.evaluate)
+
+
+def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str = LOCAL_TENANT) -> Result:
+    async def on_container(container: Container, principal: Principal) -> Result:
+        return await work(container.kit, principal)
+
+    return run(tenant, on_container)
+
+
+def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Awaitable[None]]) -> None:
+    def command(
+        data: Annotated[Path, typer.Option(help="The folder with the data sets.", envvar="TRELLIS_DATA")] = Path(
+            "../shared/data"
+        ),
+    ) -> None:
+        asyncio.run(evaluate(data, out))
+
+    evals.command(name, help=f"What the {name} pack is worth on the data sets of a folder.")(command)
+
+
+def main() -> None:
+    """Runs a command; an error that a user can mend is one sentence."""
+    try:
+        cli()
+    except TrellisError as error:
+        print(f"error: {error.detail}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+_add_packs()
+
+if __name__ == "__main__":
+    main()
