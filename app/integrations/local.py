@@ -30,6 +30,7 @@ from app.integrations.base import (
 from app.integrations.errors import KeyReused, SlotTaken
 from app.integrations.hours import BusinessHours, cells, check_search, free_slots
 from app.integrations.models import BookingCell, BookingRow, CrmContact, CrmNote, CrmWrite, OutboxMail
+from app.integrations.wire import fuller_name
 from app.storage.db import Database
 from app.storage.repository import TenantRepository
 
@@ -108,7 +109,7 @@ class LocalCrm:
         return CrmContact(id=new_id("contact"), created_at=now, updated_at=now, email=email, **blank)
 
     def _fill(self, row: CrmContact, contact: Contact) -> None:
-        row.name = contact.name or row.name
+        row.name = fuller_name(row.name, contact.name)
         row.company = contact.company or row.company
         row.phone = contact.phone or row.phone
         row.properties = {**row.properties, **contact.properties}
