@@ -8,7 +8,7 @@ from app.governance.keys import KeyRing
 from app.http.rates import RateLimits, rate_limited
 from app.principal import Principal
 
-_log = structlog.get_logger("trellis.http")
+_log = structlog.get_logger()
 
 _HOW = "Send an API key, as 'Authorization: Bearer <key>' or as 'X-API-Key: <key>'."
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from app.errors import TrellisError
 
-_log = structlog.get_logger("trellis.http")
+_log = structlog.get_logger()
 
 CHECK_TIMEOUT_S = 2.0
 REMEMBER_S = 1.0
@@ -99,8 +99,16 @@ def health_router(readiness: Readiness, registry: CollectorRegistry) -> APIRoute
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics(request: Request) -> Response:
-        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        encode, media_type = _encoder(request.headers.get("accept", ""))
         # Rendering all series takes milliseconds; a thread leaves the loop to the requests.
         return Response(await asyncio.to_thread(encode, registry), media_type=media_type)
 
     return router
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError, IndexError):
+        # The library trips over a version that is no number; a scraper that sends one gets the plain format.
+        return choose_encoder("")

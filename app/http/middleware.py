@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from app.errors import TrellisError
-from app.governance.privacy import mask
 from app.http.auth import Gate
 from app.http.body import BodyGuard
 from app.http.problems import from_error, from_http, from_unforeseen
@@ -20,7 +19,7 @@ from app.http.strict import refuse_nul_target
 from app.ids import new_id
 from app.telemetry.metrics import Metrics
 
-_log = structlog.get_logger("trellis.http")
+_log = structlog.get_logger()
 
 UNMATCHED = "unmatched"
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -79,7 +78,7 @@ class Edge:
 class _Exchange:
     """One request and its answer."""
 
-    __slots__ = ("_send", "edge", "guard", "request_id", "scope", "sent", "started", "status")
+    __slots__ = ("_root", "_send", "edge", "guard", "request_id", "scope", "sent", "started", "status")
 
     def __init__(self, edge: Edge, scope: Scope, send: Send) -> None:
         self.edge = edge
@@ -89,6 +88,7 @@ class _Exchange:
         self.sent = 0
         self.guard: BodyGuard | None = None
         self._send = send
+        self._root: str = scope.get("root_path", "")
         self.request_id = _request_id(scope["headers"])
         scope.setdefault("state", {})["request_id"] = self.request_id
 
@@ -104,7 +104,7 @@ class _Exchange:
             await self._fail(from_unforeseen(self.scope), error)
 
     async def _enter(self, receive: Receive) -> Receive:
-        path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+        path = self.scope["path"].removeprefix(self._root)
         refuse_nul_target(path, self.scope["query_string"])
         limit = self.edge.body_limits.get(path, self.edge.body_limit)
         self.guard = self.scope["state"]["body"] = BodyGuard(self.scope, receive, limit)
@@ -145,7 +145,7 @@ class _Exchange:
         """One log line, one count, one duration; a request without an answer counts as 500."""
         seconds = time.perf_counter() - self.started
         status = self.status or 500
-        route = route_template(self.scope)
+        route = route_template(self.scope, self._root)
         method = self.scope["method"] if self.scope["method"] in METHODS else "other"
         metrics = self.edge.metrics
         metrics.http_requests.labels(route, method, f"{status // 100}xx").inc()
@@ -158,23 +158,28 @@ class _Exchange:
         return {
             "method": method,
             "route": route,
-            "path": mask(self.scope["path"][:200]),
+            "path": self.scope["path"][:200],
             "status": status,
             "ms": round(seconds * 1000, 2),
             "bytes_in": self.guard.size if self.guard else 0,
             "bytes_out": self.sent,
-            "key": principal.actor if principal else None,
+            "actor": principal.actor if principal else None,
         }
 
 
-def route_template(scope: Scope) -> str:
-    """The matched route's path with its parameters' names (`/v1/leads/{lead_id}`), so that labels stay bounded."""
+def route_template(scope: Scope, root_path: str = "") -> str:
+    """The matched route's path with its parameters' names (`/v1/leads/{lead_id}`), so that labels stay bounded.
+
+    `root_path` is the one that the request came with: a mounted app adds its own place to it.
+    """
+    mount = scope.get("root_path", "").removeprefix(root_path)
     route = scope.get("route")
     if route is None:
-        return f"{scope['root_path']}/{{path}}" if scope.get("root_path") and "endpoint" in scope else UNMATCHED
+        return f"{mount}/{{path}}" if mount else UNMATCHED
     # A router that is included under a prefix keeps its own path; the whole one is in the effective context.
     effective = scope.get("fastapi", {}).get("effective_route_context")
-    return str(getattr(effective, "path_format", None) or getattr(route, "path_format", None) or route.path)
+    path = getattr(effective, "path_format", None) or getattr(route, "path_format", None) or route.path
+    return f"{mount}{path}"
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

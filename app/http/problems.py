@@ -15,15 +15,27 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.errors import InvalidInput, Malformed, TrellisError, Unavailable, UnsupportedMedia
+from app.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    Malformed,
+    NotFound,
+    TooLarge,
+    TrellisError,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+)
 
-_log = structlog.get_logger("trellis.http")
+_log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:trellis:problem:"
 MAX_ERRORS = 50
 _MAX_TEXT = 300
 _UNTYPED_BODY = frozenset({"model_attributes_type", "dict_type", "list_type", "dataclass_type"})
+_NAMED = (Malformed, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, UnsupportedMedia, InvalidInput)
 _MESSAGES = {
     "missing": "is missing: send it",
     "extra_forbidden": "is not a known field: leave it out",
@@ -74,16 +86,15 @@ def from_error(scope: Scope, error: TrellisError) -> Response:
 
 def from_http(scope: Scope, error: HTTPException) -> Response:
     """The answer to an error of the framework (no such address, wrong method, body too large)."""
-    status = HTTPStatus(error.status_code)
-    code = re.sub(r"[^a-z]+", "-", status.phrase.lower()).strip("-")
+    code, title = _name(error.status_code)
     headers = dict(error.headers or {})
     if error.status_code == 405:
         detail = f"'{scope['method'][:20]}' is not possible here: use {headers.get('Allow', 'another method')}."
-    elif error.detail == status.phrase and error.status_code == 404:
+    elif error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:
         detail = "There is nothing at this address."
     else:
         detail = error.detail
-    return problem(scope, error.status_code, code, status.phrase, detail, headers=headers)
+    return problem(scope, error.status_code, code, title, detail, headers=headers)
 
 
 def from_unforeseen(scope: Scope) -> Response:
@@ -115,6 +126,15 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(OperationalError, _on_database)
     app.add_exception_handler(PoolTimeout, _on_database)
+
+
+def _name(status: int) -> tuple[str, str]:
+    for kind in _NAMED:
+        if kind.status == status:
+            return kind.code, kind.title
+    # The standard library renames phrases between versions; a `type` may not change, so only rare ones come from it.
+    phrase = HTTPStatus(status).phrase
+    return re.sub(r"[^a-z]+", "-", phrase.lower()).strip("-"), phrase
 
 
 async def _on_trellis(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ it weighs the previous window by its share that still lies inside the moving one
 """
 
 import ipaddress
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from app.errors import ConfigError, RateLimited
 from app.principal import Principal, Tier
 from app.telemetry.metrics import Metrics
 
-_log = structlog.get_logger("trellis.http")
+_log = structlog.get_logger()
 
 WINDOW_S = 60
 COUNTERS = 65_536
@@ -178,7 +179,8 @@ async def _hit(
 ) -> tuple[bool, Allowance]:
     allowed = await limiter.hit(item, *who)
     stats = await limiter.get_window_stats(item, *who)
-    reset_s = max(1, round(stats.reset_time - time.time()))
+    # At the very start of a window the library says "now" where it means the window's end.
+    reset_s = math.ceil(stats.reset_time - time.time()) or WINDOW_S
     return allowed, Allowance(name, item.amount, max(0, int(stats.remaining)), reset_s)
 
 

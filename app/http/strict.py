@@ -21,12 +21,12 @@ def strict_json(body: bytes) -> Any:
         Malformed: not UTF-8, not JSON (NaN, Infinity and lone surrogates are not), or deeper than `MAX_DEPTH`.
         InvalidInput: a string holds a NUL character (PostgreSQL's text cannot), or an integer needs over 64 bits.
     """
+    if _LONG_NUMBER in body.translate(_DIGITS):
+        _refuse_huge_integers(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not valid JSON in UTF-8: {error}.") from None
-    if _LONG_NUMBER in body.translate(_DIGITS):
-        _refuse_huge_integers(body)
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _refuse_deep(value)
     if _NUL_ESCAPE in body:
@@ -59,6 +59,8 @@ def _refuse_huge_integers(body: bytes) -> None:
         json.loads(body, parse_int=_bounded_integer)
     except RecursionError:
         _too_deep()
+    except ValueError:
+        return  # not JSON at all: the parser that comes next says where
 
 
 def _refuse_deep(value: Any) -> None:

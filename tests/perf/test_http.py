@@ -6,6 +6,7 @@ Run with `pytest tests/perf/test_http.py --benchmark-only`; a round is 200 reque
 import asyncio
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 
 from app.clock import system_clock
 from app.governance.keys import KeyRing, create_key, create_tenant
+from app.governance.privacy import scrub
 from app.http.deps import CurrentPrincipal
 from app.http.health import Readiness
 from app.http.install import install
@@ -29,6 +31,7 @@ from app.principal import Role, Tier
 from app.settings import load_settings
 from app.storage.base import Base
 from app.storage.db import Database
+from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
 
 REQUESTS = 200
@@ -42,20 +45,17 @@ class Echo(BaseModel):
 
 
 @pytest.fixture(autouse=True)
-def quiet_logs() -> Iterator[None]:
-    """JSON lines like in production, written to memory that is thrown away."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("INFO"),
-        logger_factory=structlog.BytesLoggerFactory(io.BytesIO()),
-    )
+def production_logs() -> Iterator[None]:
+    """JSON lines, masked, as in production, into memory that is thrown away."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    configure_logs(as_json=True, level="INFO", scrub=scrub, stream=io.StringIO())
+    structlog.configure(cache_logger_on_first_use=False)
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def full(path: Path) -> tuple[FastAPI, str]:
         clock=system_clock,
         metrics=metrics,
         keys=KeyRing(db, system_clock),
-        rates=RateLimits(metrics, plan=RatePlan({tier: 100_000_000 for tier in Tier})),
+        rates=RateLimits(metrics, plan=RatePlan(dict.fromkeys(Tier, 100000000))),
         readiness=Readiness({}),
         open_as=None,
     )
