@@ -1,0 +1,147 @@
+"""One run of one job: its context, its trace, its outcome in metrics and logs."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+import orjson
+import structlog
+from dbos import DBOS, DBOSClient, error
+from opentelemetry import propagate, trace
+
+from app.jobs.bell import Slots
+from app.jobs.port import Job, JobContext, StepFailed
+from app.telemetry.metrics import Metrics
+
+Result = TypeVar("Result")
+Workflow = Callable[..., Coroutine[Any, Any, Any]]
+
+_PROGRESS_INTERVAL_S = 0.25
+_log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer(__name__)
+
+
+def as_json(owner: str, value: Any) -> Any:
+    """The value as a replay would give it; raises TypeError naming the owner where it is not JSON."""
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except TypeError as problem:
+        raise TypeError(f"{owner} returned something that is not JSON: {problem}") from problem
+
+
+def trace_carrier() -> dict[str, str]:
+    """The current trace, to travel with a job."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier
+
+
+def _stopping() -> bool:
+    """Whether the current task was told to stop: what it raises from then on is no outcome of the job."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class Context:
+    """The `JobContext` of a run on the engine."""
+
+    def __init__(self, job_id: str, client: DBOSClient) -> None:
+        self._job_id = job_id
+        self._client = client
+        self._told_at = -_PROGRESS_INTERVAL_S
+
+    @property
+    def job_id(self) -> str:
+        return self._job_id
+
+    async def step(self, name: str, fn: Callable[..., Awaitable[Result]], *args: Any, attempts: int = 1) -> Result:
+        async def body() -> Any:
+            try:
+                return as_json(f"Step '{name}'", await fn(*args))
+            except Exception:
+                # Here, where the traceback still ends at the step, not in the layers of the engine.
+                if not _stopping():
+                    _log.warning("step_failed", step=name, exc_info=True)
+                raise
+
+        options: Any = {"name": name, "preemptible": True, "retries_allowed": attempts > 1, "max_attempts": attempts}
+        try:
+            return cast(Result, await DBOS.run_step_async(options, body))
+        except Exception as problem:
+            if _stopping():
+                raise asyncio.CancelledError from problem
+            raise StepFailed(name, _reason(problem)) from problem
+
+    async def progress(self, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if done < total and now - self._told_at < _PROGRESS_INTERVAL_S:
+            return
+        self._told_at = now
+        told = {"progress": {"done": done, "total": total, "note": note}}
+        await self._client.update_workflow_attributes_async(self._job_id, told)
+
+
+def _reason(problem: BaseException) -> str:
+    if isinstance(problem, error.DBOSMaxStepRetriesExceeded) and problem.errors:
+        problem = problem.errors[-1]
+    # An error that was recorded comes back under another class that carries the first one's name.
+    name = getattr(problem, "name", None) or type(problem).__name__
+    return f"{name}: {problem}"
+
+
+class Runner:
+    """Makes the engine's workflow functions, and knows which tasks run."""
+
+    def __init__(self, client: DBOSClient, slots: Slots, metrics: Metrics) -> None:
+        self._client = client
+        self._slots = slots
+        self._metrics = metrics
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def workflow(self, job: Job) -> Workflow:
+        """The function to register: called with the payload and a trace, or by the scheduler with a time and None."""
+
+        async def run(payload: Any, carrier: Any = None) -> Any:
+            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            self.tasks.add(task)
+            self._slots.take(job.queue)
+            task.add_done_callback(lambda _: self._finished(task, job.queue))
+            if not isinstance(payload, dict):
+                payload = {"scheduled_at": str(payload)}
+            return await self._traced(job, Context(cast(str, DBOS.workflow_id), self._client), payload, carrier)
+
+        return run
+
+    def _finished(self, task: asyncio.Task[Any], queue: str) -> None:
+        self.tasks.discard(task)
+        self._slots.free(queue)
+
+    async def _traced(self, job: Job, context: JobContext, payload: dict[str, Any], carrier: Any) -> Any:
+        parent = propagate.extract(carrier or {})
+        with (
+            _tracer.start_as_current_span(f"job {job.name}", context=parent, attributes={"job.id": context.job_id}),
+            structlog.contextvars.bound_contextvars(job=job.name, job_id=context.job_id),
+        ):
+            return await self._measured(job, context, payload)
+
+    async def _measured(self, job: Job, context: JobContext, payload: dict[str, Any]) -> Any:
+        started = time.perf_counter()
+        try:
+            result = as_json(f"Job '{job.name}'", await job.run(context, payload))
+        except error.DBOSWorkflowCancelledError:
+            self._count(job, "cancelled", started)
+            _log.info("job_cancelled")
+            raise
+        except Exception as problem:
+            if _stopping():
+                raise asyncio.CancelledError from problem
+            self._count(job, "failed", started)
+            _log.error("job_failed", error=_reason(problem), exc_info=not isinstance(problem, StepFailed))
+            raise
+        self._count(job, "done", started)
+        return result
+
+    def _count(self, job: Job, outcome: str, started: float) -> None:
+        self._metrics.jobs_finished.labels(job=job.name, outcome=outcome).inc()
+        self._metrics.job_duration_seconds.labels(job=job.name).observe(time.perf_counter() - started)

@@ -1,0 +1,255 @@
+"""Durable jobs across stops, restarts and dead workers, on SQLite and on PostgreSQL."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import ConfigError
+from app.jobs.engine import Jobs
+from app.jobs.port import Job, JobContext, JobState, QueueSpec
+from app.storage.db import Database
+from tests.support.jobs import enqueue, new_jobs, open_database, reaches, until
+from tests.support.jobs_child import QUEUE as CHILD_QUEUE
+from tests.support.jobs_child import Work
+from tests.support.processes import Child
+
+QUEUE = QueueSpec("work", worker_concurrency=4)
+DEAD_AFTER_S = 3.0
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
+    return str(request.getfixturevalue("fresh_postgres_url"))
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    opened = await open_database(url)
+    yield opened
+    await opened.close()
+
+
+class Held:
+    """A job that stays in its second step until the gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.waiting = asyncio.Event()
+        self.calls: list[str] = []
+
+    async def first(self) -> int:
+        self.calls.append("first")
+        return 7
+
+    async def second(self) -> None:
+        self.calls.append("second")
+        self.waiting.set()
+        await self.gate.wait()
+
+    async def run(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
+        number = await context.step("first", self.first)
+        await context.step("second", self.second)
+        return {"number": number}
+
+    def jobs(self, url: str) -> Jobs:
+        jobs = new_jobs(url)
+        jobs.register([Job("held", QUEUE.name, self.run)], [QUEUE])
+        return jobs
+
+
+async def test_stopping_waits_for_what_runs(url: str, database: Database) -> None:
+    held = Held()
+    jobs = held.jobs(url)
+    await jobs.start(worker=True)
+    await enqueue(database, jobs, "held", "h")
+    await held.waiting.wait()
+    asyncio.get_running_loop().call_later(0.2, held.gate.set)
+    await jobs.stop(20)
+    await jobs.start(worker=False)
+    assert (status := await jobs.status("h")) is not None
+    assert status.state is JobState.DONE
+    await jobs.stop(0)
+
+
+async def test_what_outlives_the_grace_goes_on_after_the_next_start_without_its_finished_steps(
+    url: str, database: Database
+) -> None:
+    held = Held()
+    jobs = held.jobs(url)
+    await jobs.start(worker=True)
+    await enqueue(database, jobs, "held", "h")
+    await held.waiting.wait()
+    await jobs.stop(0)
+    held.gate.set()
+    await jobs.start(worker=True)
+    assert (await reaches(jobs, "h", JobState.DONE)).result == {"number": 7}
+    await jobs.stop(5)
+    assert held.calls == ["first", "second", "second"]
+
+
+async def test_jobs_that_wait_while_nothing_runs_are_taken_up_at_the_start(url: str, database: Database) -> None:
+    held = Held()
+    held.gate.set()
+    jobs = held.jobs(url)
+    await jobs.migrate()
+    await jobs.start(worker=False)
+    for number in range(10):
+        await enqueue(database, jobs, "held", f"h{number}")
+    await jobs.stop(0)
+    await jobs.start(worker=True)
+    for number in range(10):
+        await reaches(jobs, f"h{number}", JobState.DONE)
+    await jobs.stop(5)
+    assert sorted(held.calls) == ["first"] * 10 + ["second"] * 10
+
+
+async def test_the_loop_has_threads_of_its_own_again_after_a_stop(url: str, database: Database) -> None:
+    held = Held()
+    held.gate.set()
+    jobs = held.jobs(url)
+    for number in range(3):
+        await jobs.start(worker=True)
+        await enqueue(database, jobs, "held", f"h{number}")
+        await reaches(jobs, f"h{number}", JobState.DONE)
+        await jobs.stop(5)
+        assert await asyncio.to_thread(lambda: number) == number  # noqa: B023 - called at once
+
+
+async def test_no_connection_leaves_the_machine_nor_is_any_made_on_sqlite(
+    url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[Any] = []
+    connect = socket.socket.connect
+
+    def noted(sock: socket.socket, address: Any) -> None:
+        reached.append(address)
+        connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    held = Held()
+    held.gate.set()
+    jobs = held.jobs(url)
+    await jobs.start(worker=True)
+    await enqueue(database, jobs, "held", "h")
+    await reaches(jobs, "h", JobState.DONE)
+    await jobs.stop(5)
+    assert {address[0] for address in reached} <= ({"127.0.0.1"} if database.dialect == "postgresql" else set())
+
+
+attempts = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=12)
+
+
+@settings(max_examples=8, deadline=None)
+@given(attempts=attempts)
+def test_exactly_the_committed_ids_run_and_each_once(
+    tmp_path_factory: pytest.TempPathFactory, attempts: list[tuple[int, bool]]
+) -> None:
+    ran: list[str] = []
+
+    async def run(context: JobContext, _payload: dict[str, Any]) -> None:
+        ran.append(context.job_id)
+
+    async def try_all() -> None:
+        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('jobs') / 'trellis.db'}"
+        database = await open_database(url)
+        jobs = new_jobs(url)
+        jobs.register([Job("note", QUEUE.name, run)], [QUEUE])
+        await jobs.start(worker=True)
+        for number, commit in attempts:
+            async with database.transaction() as session:
+                await jobs.enqueue(session, "note", {}, job_id=f"j{number}")
+                if not commit:
+                    await session.rollback()
+        for number in {number for number, commit in attempts if commit}:
+            await reaches(jobs, f"j{number}", JobState.DONE)
+        await jobs.stop(5)
+        await database.close()
+
+    asyncio.run(try_all())
+    assert sorted(ran) == sorted({f"j{number}" for number, commit in attempts if commit})
+
+
+class Fleet:
+    """Worker processes on one PostgreSQL database, and what they wrote."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url = url
+        self._log = folder / "log"
+        self._hold = folder / "log.hold"
+
+    def worker(self, name: str) -> Child:
+        return Child("tests.support.jobs_child", self._url, name, DEAD_AFTER_S, self._log)
+
+    def hold(self) -> None:
+        self._hold.touch()
+
+    def let_go(self) -> None:
+        self._hold.unlink()
+
+    def lines(self) -> list[str]:
+        return self._log.read_text().splitlines() if self._log.exists() else []
+
+
+@pytest.fixture
+async def front(fresh_postgres_url: str, tmp_path: Path) -> AsyncIterator[tuple[Jobs, Database, Fleet]]:
+    """A process that only enqueues, and the workers to come."""
+    database = await open_database(fresh_postgres_url)
+    jobs = new_jobs(fresh_postgres_url, executor_id="front")
+    jobs.register(Work(tmp_path / "log", "front").jobs(), [CHILD_QUEUE])
+    await jobs.migrate()
+    await jobs.start(worker=False)
+    yield jobs, database, Fleet(fresh_postgres_url, tmp_path)
+    await jobs.stop(0)
+    await database.close()
+
+
+@pytest.mark.needs("postgres")
+async def test_a_worker_without_the_apps_tables_does_not_start(fresh_postgres_url: str) -> None:
+    with pytest.raises(ConfigError, match="job_workers"):
+        await new_jobs(fresh_postgres_url).start(worker=True)
+
+
+@pytest.mark.needs("postgres")
+async def test_a_living_worker_takes_over_the_job_of_one_that_was_killed(front: tuple[Jobs, Database, Fleet]) -> None:
+    jobs, database, fleet = front
+    fleet.hold()
+    with fleet.worker("a") as first:
+        await asyncio.to_thread(first.wait_for_line, "ready")
+        await enqueue(database, jobs, "held", "h")
+        await until(lambda: "h second a" in fleet.lines(), "a is in the second step")
+        with fleet.worker("b") as second:
+            await asyncio.to_thread(second.wait_for_line, "ready")
+            await asyncio.sleep(DEAD_AFTER_S * 1.5)
+            assert fleet.lines() == ["h first a", "h second a"]  # a lives: nobody takes its job
+            first.kill()
+            fleet.let_go()
+            assert (await reaches(jobs, "h", JobState.DONE)).result == {"by": "b"}
+            second.terminate()
+    assert fleet.lines() == ["h first a", "h second a", "h second b"]
+
+
+@pytest.mark.needs("postgres")
+async def test_a_worker_that_signs_off_hands_its_job_over_before_it_counts_as_dead(
+    front: tuple[Jobs, Database, Fleet],
+) -> None:
+    jobs, database, fleet = front
+    fleet.hold()
+    with fleet.worker("a") as first, fleet.worker("b") as second:
+        await asyncio.to_thread(first.wait_for_line, "ready")
+        await asyncio.to_thread(second.wait_for_line, "ready")
+        await enqueue(database, jobs, "held", "h")
+        await until(lambda: len(fleet.lines()) == 2, "one is in the second step")
+        leaving, staying = (first, "b") if fleet.lines()[1].endswith(" a") else (second, "a")
+        leaving.terminate()
+        left_at = asyncio.get_running_loop().time()
+        fleet.let_go()
+        assert (await reaches(jobs, "h", JobState.DONE)).result == {"by": staying}
+        assert asyncio.get_running_loop().time() - left_at < DEAD_AFTER_S
