@@ -11,7 +11,11 @@ from app.agent.model import ModelReply, ModelRequest, ToolCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class RoutedReply:
-    """A reply and what it took. `cost_micros` and `attempts` are 0 where it came from another call (`cached`)."""
+    """A reply and what it took.
+
+    `cost_micros` and `attempts` are 0 where it came from another call (`cached`). `model_s` is the time in
+    seconds that was spent waiting for providers, failed ones too. `stand_in`: not the route's first choice.
+    """
 
     reply: ModelReply
     provider: str
@@ -19,6 +23,8 @@ class RoutedReply:
     cost_micros: int
     attempts: int
     cached: bool
+    model_s: float
+    stand_in: bool = False
 
 
 def answer_key(request: ModelRequest, route: list[str], tenant_id: str, *, with_facts: bool) -> str:
@@ -47,7 +53,7 @@ def dump_answer(routed: RoutedReply) -> bytes:
 def load_answer(kept: bytes, route: str) -> RoutedReply:
     """A kept answer, as one that costs nothing now."""
     provider, body = orjson.loads(kept)
-    return RoutedReply(_reply(body), provider, route, cost_micros=0, attempts=0, cached=True)
+    return RoutedReply(_reply(body), provider, route, cost_micros=0, attempts=0, cached=True, model_s=0.0)
 
 
 def _reply(body: dict[str, Any]) -> ModelReply:

@@ -118,18 +118,9 @@ class Budgets:
     def check_request(self, caps: Caps, tokens: int, cost_micros: int) -> None:
         """Raises BudgetExceeded where a call's estimate passes what its request may still use."""
         if caps.tokens is not None and tokens > caps.tokens:
-            self.refuse_request("cap on tokens")
+            refuse_request(self._metrics, "cap on tokens")
         if caps.cost_micros is not None and cost_micros > caps.cost_micros:
-            self.refuse_request("cap on cost")
-
-    def refuse_request(self, cap: str) -> NoReturn:
-        """Counts and raises BudgetExceeded for one of a request's own caps."""
-        self._metrics.budget_refusals.labels("request").inc()
-        raise BudgetExceeded(
-            f"This request would pass its {cap}: shorten its input, or ask an admin to raise the cap.",
-            retry_after=REQUEST_RETRY_AFTER_S,
-            scope="request",
-        )
+            refuse_request(self._metrics, "cap on cost")
 
     async def reserve(self, principal: Principal, tokens: int, cost_micros: int) -> Reservation:
         """Takes the estimate out of the tenant's day. Raises BudgetExceeded until midnight UTC."""
@@ -232,6 +223,16 @@ class Budgets:
             retry_after=_until_midnight(now),
             scope="tenant",
         )
+
+
+def refuse_request(metrics: Metrics, cap: str) -> NoReturn:
+    """Counts and raises BudgetExceeded for one of a request's own caps."""
+    metrics.budget_refusals.labels("request").inc()
+    raise BudgetExceeded(
+        f"This request would pass its {cap}: shorten its input, or ask an admin to raise the cap.",
+        retry_after=REQUEST_RETRY_AFTER_S,
+        scope="request",
+    )
 
 
 def _lease_size(caps: DailyCaps, need: Amount) -> Amount:

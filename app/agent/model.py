@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 from app.errors import TrellisError
 
@@ -56,6 +56,9 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
         )
+
+
+NOTHING_USED: Final = Usage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class EffectState(StrEnum):
     PARKED = "parked"
 
 
-class Effect(TenantRow, Base):
+class EffectRow(TenantRow, Base):
     """One write to the outside, at most once for its key.
 
     `args` are those of the first claim; every later attempt runs with them. `claim` names the attempt that holds

@@ -6,29 +6,26 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.agent.answers import RoutedReply, answer_key, dump_answer, load_answer
-from app.agent.breaker import BreakerOpen, Breakers
+from app.agent.breaker import Breakers
 from app.agent.budgets import NO_CAPS, Budgets, Caps
 from app.agent.cache import Cache, SingleFlight
+from app.agent.calling import CALL_ERRORS, CallError, ModelCaller
 from app.agent.model import (
     ModelClient,
     ModelError,
     ModelReply,
     ModelRequest,
-    ModelTimeout,
     Usage,
     estimate_input_tokens,
 )
 from app.agent.offline import OFFLINE
 from app.agent.prices import Prices
-from app.agent.resilience import RetryPolicy, retry_after, with_retries
+from app.agent.resilience import RetryPolicy, retry_after
 from app.clock import Clock
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.principal import Principal
-from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
-# Providers that answer so will do it again: a wrong key, a model that is gone.
-_MISCONFIGURED: Final = frozenset({401, 403, 404})
 _WHOLE: Final = frozenset({"stop", "tool_calls"})
 _NO_TIME_S: Final = 0.01
 _TOO_LATE: Final = "No model answered within the request's time: ask again, or allow more time."
@@ -87,13 +84,12 @@ class ModelRouter:
                 raise ConfigError(f"The model route '{route.name}' has no provider.")
             for client in route.providers:
                 prices.require(client.provider, client.model)
-        self._breakers = breakers
         self._prices = prices
         self._cache = cache
         self._budgets = budgets
         self._metrics = metrics
         self._clock = clock
-        self._retry = retry
+        self._caller = ModelCaller(breakers, metrics, retry)
         self._cache_ttl_s = cache_ttl_s
         self._flights: SingleFlight[RoutedReply] = SingleFlight()
 
@@ -148,16 +144,19 @@ class ModelRouter:
         async def call() -> RoutedReply:
             routed = await self._paid(request, route, principal, deadline, estimate, cost)
             # A stand-in's answer is not kept: the first choice is asked again as soon as it is back.
-            if routed.provider == route.providers[0].provider and routed.reply.finish_reason in _WHOLE:
+            if not routed.stand_in and routed.reply.finish_reason in _WHOLE:
                 await self._cache.set(key, dump_answer(routed), self._cache_ttl_s)
             return routed
 
         loop = asyncio.get_running_loop()
+        started = loop.time()
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadline) as limit:
                     routed, shared = await self._flights.run(key, call)
             except TimeoutError:
+                if not limit.expired():
+                    raise
                 raise DeadlineExceeded(_TOO_LATE) from None
             except DeadlineExceeded:
                 # The call that was shared had less time than this one has.
@@ -165,7 +164,9 @@ class ModelRouter:
                     continue
                 raise
             self._count_cache("shared" if shared else "miss")
-            return replace(routed, cost_micros=0, attempts=0, cached=True) if shared else routed
+            if not shared:
+                return routed
+            return replace(routed, cost_micros=0, attempts=0, cached=True, model_s=loop.time() - started)
 
     async def _paid(
         self, request: ModelRequest, route: Route, principal: Principal, deadline: float, estimate: Usage, cost: int
@@ -181,7 +182,8 @@ class ModelRouter:
 
     async def _first_answer(self, request: ModelRequest, route: Route, deadline: float) -> RoutedReply:
         loop = asyncio.get_running_loop()
-        errors: list[ModelError | BreakerOpen] = []
+        started = loop.time()
+        errors: list[CallError] = []
         for index, client in enumerate(route.providers):
             left = deadline - loop.time()
             if left < _NO_TIME_S:
@@ -191,11 +193,21 @@ class ModelRouter:
             # An equal part of the time for each that is left, so that a slow one leaves some to its stand-in.
             until = loop.time() + left / (len(route.providers) - index)
             try:
-                reply = await self._ask(client, request, route.name, until, errors)
-            except (ModelError, BreakerOpen):
+                reply = await self._caller.ask(client, request, route.name, until, errors)
+            except CALL_ERRORS:
                 continue
             failed = sum(isinstance(error, ModelError) for error in errors)
-            return self._account(reply, client, route.name, failed + 1)
+            cost_micros = self._count_reply(reply, client)
+            return RoutedReply(
+                reply,
+                client.provider,
+                route.name,
+                cost_micros,
+                attempts=failed + 1,
+                cached=False,
+                model_s=loop.time() - started,
+                stand_in=index > 0,
+            )
         if loop.time() + _NO_TIME_S >= deadline:
             raise DeadlineExceeded(_TOO_LATE) from (errors[-1] if errors else None)
         raise ModelUnavailable(
@@ -203,55 +215,15 @@ class ModelRouter:
             retry_after=max((retry_after(error) or 1.0 for error in errors), default=1.0),
         ) from errors[-1]
 
-    async def _ask(
-        self,
-        client: ModelClient,
-        request: ModelRequest,
-        route: str,
-        until: float,
-        errors: list[ModelError | BreakerOpen],
-    ) -> ModelReply:
-        async def attempt() -> ModelReply:
-            try:
-                return await self._attempt(client, request, route, until)
-            except (ModelError, BreakerOpen) as error:
-                errors.append(error)
-                raise
-
-        return await with_retries(attempt, policy=self._retry, deadline=until, retryable=_retryable)
-
-    async def _attempt(self, client: ModelClient, request: ModelRequest, route: str, until: float) -> ModelReply:
-        loop = asyncio.get_running_loop()
-        outcome = "cancelled"
-        with (
-            self._breakers.get(f"model:{client.provider}", client.model).guard(_speaks_against),
-            spans.tracer().start_as_current_span(
-                spans.MODEL_CALL,
-                attributes={spans.PROVIDER: client.provider, spans.MODEL: client.model, spans.ROUTE: route},
-            ) as span,
-        ):
-            started = loop.time()
-            try:
-                reply = await _in_time(client, request, until)
-                outcome = "ok"
-                span.set_attribute(spans.INPUT_TOKENS, reply.usage.input_tokens)
-                span.set_attribute(spans.OUTPUT_TOKENS, reply.usage.output_tokens)
-                return reply
-            except ModelError as error:
-                outcome = _outcome(error)
-                raise
-            finally:
-                seconds = loop.time() - started
-                self._metrics.model_call_duration_seconds.labels(client.provider, route, outcome).observe(seconds)
-
-    def _account(self, reply: ModelReply, client: ModelClient, route: str, attempts: int) -> RoutedReply:
+    def _count_reply(self, reply: ModelReply, client: ModelClient) -> int:
+        """Its cost in micro-USD."""
         cost = self._prices.cost_micros(client.provider, client.model, reply.usage, self._clock().date())
         tokens = self._metrics.model_tokens
         tokens.labels(client.provider, "input").inc(reply.usage.input_tokens)
         tokens.labels(client.provider, "output").inc(reply.usage.output_tokens)
         tokens.labels(client.provider, "cached").inc(reply.usage.cached_tokens)
         self._metrics.model_cost_usd.labels(client.provider).inc(cost / 1_000_000)
-        return RoutedReply(reply, client.provider, route, cost, attempts, cached=False)
+        return cost
 
     def _dearest(self, route: Route, usage: Usage) -> int:
         today = self._clock().date()
@@ -259,32 +231,3 @@ class ModelRouter:
 
     def _count_cache(self, result: str) -> None:
         self._metrics.answer_cache_requests.labels(result).inc()
-
-
-async def _in_time(client: ModelClient, request: ModelRequest, until: float) -> ModelReply:
-    left = until - asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout_at(until):
-            return await client.complete(request, timeout_s=left)
-    except ModelError:
-        raise
-    except TimeoutError:
-        raise ModelTimeout(client.provider, left) from None
-    except Exception as error:
-        raise ModelError(
-            f"The client of the provider '{client.provider}' failed ({type(error).__name__}).", retryable=False
-        ) from error
-
-
-def _retryable(error: Exception) -> bool:
-    return isinstance(error, ModelError) and error.retryable
-
-
-def _speaks_against(error: BaseException) -> bool:
-    return isinstance(error, ModelError) and (error.retryable or error.upstream_status in _MISCONFIGURED)
-
-
-def _outcome(error: ModelError) -> str:
-    if isinstance(error, ModelTimeout):
-        return "timeout"
-    return "rate_limited" if error.upstream_status == 429 else "error"

@@ -1,0 +1,93 @@
+"""Writes that wait for a person's word."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.agent.models import Approval, ApprovalState
+from app.agent.tools.base import ToolCallPlan
+from app.clock import Clock
+from app.errors import Conflict
+from app.governance.audit import Audit
+from app.ids import new_id
+from app.principal import Principal, Role
+from app.storage.repository import TenantRepository
+
+
+class ApprovalRepository(TenantRepository[Approval]):
+    model = Approval
+    noun = "approval"
+
+
+class Approvals:
+    """Asks for, gives and refuses approval, each in the caller's transaction, each audited."""
+
+    def __init__(self, clock: Clock, audit: Audit) -> None:
+        self._clock = clock
+        self._audit = audit
+
+    async def request(
+        self,
+        session: AsyncSession,
+        principal: Principal,
+        subject_id: str,
+        plan: ToolCallPlan,
+        args: Mapping[str, Any],
+    ) -> Approval:
+        """The approval of the plan's key: the one that exists, with its own arguments, or a new pending one."""
+        query = select(Approval).where(Approval.tenant_id == principal.tenant_id, Approval.key == plan.key)
+        known = (await session.scalars(query)).one_or_none()
+        if known is not None:
+            return known
+        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+        row = dialect.insert(Approval).values(
+            id=new_id("appr"),
+            tenant_id=principal.tenant_id,
+            created_at=self._clock(),
+            tool=plan.tool,
+            args=dict(args),
+            key=plan.key,
+            subject_id=subject_id,
+            state=ApprovalState.PENDING,
+            requested_by=principal.actor,
+        )
+        new = await session.scalar(row.on_conflict_do_nothing().returning(Approval.id))
+        approval = (await session.scalars(query)).one()
+        if new is not None:
+            await self._audit.record(
+                session, principal, "approval.requested", approval.id, {"tool": plan.tool, "subject": subject_id}
+            )
+        return approval
+
+    async def approve(self, session: AsyncSession, principal: Principal, approval_id: str) -> Approval:
+        """Lets the write run, with the arguments that it was asked for with.
+
+        Raises NotFound, Conflict where it was decided before, Forbidden below the role 'agent'.
+        """
+        return await self._decide(session, principal, approval_id, ApprovalState.APPROVED)
+
+    async def reject(self, session: AsyncSession, principal: Principal, approval_id: str) -> Approval:
+        """The write will not run. Raises as `approve` does."""
+        return await self._decide(session, principal, approval_id, ApprovalState.REJECTED)
+
+    async def _decide(
+        self, session: AsyncSession, principal: Principal, approval_id: str, state: ApprovalState
+    ) -> Approval:
+        principal.require(Role.AGENT)
+        approval = await ApprovalRepository(session, principal.tenant_id).get(approval_id)
+        decide = (
+            update(Approval)
+            .where(Approval.id == approval.id, Approval.state == ApprovalState.PENDING)
+            .values(state=state, decided_by=principal.actor, decided_at=self._clock())
+            .returning(Approval.id)
+        )
+        decided = await session.scalar(decide)
+        await session.refresh(approval)
+        if decided is None:
+            raise Conflict(f"The approval '{approval.id}' is already {approval.state}, by {approval.decided_by}.")
+        data = {"tool": approval.tool, "subject": approval.subject_id}
+        await self._audit.record(session, principal, f"approval.{state.value}", approval.id, data)
+        return approval
