@@ -3,17 +3,28 @@
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvicorn
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from app import launch
-from app.container import LOCAL_TENANT, PACKS, Container, Parts, migrate_database, open_container, provision_tenant
+from app.container import (
+    LOCAL_TENANT,
+    PACKS,
+    Container,
+    Parts,
+    load_local,
+    migrate_database,
+    open_container,
+    provision_tenant,
+)
 from app.errors import InvalidInput, NotFound, TrellisError
 from app.governance.audit import verify
 from app.governance.decisions import explain
@@ -21,7 +32,7 @@ from app.governance.keys import create_key, list_keys, revoke_key
 from app.main import create_app
 from app.pack import Kit
 from app.principal import Principal, Role, Tier
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 
 Result = TypeVar("Result")
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
@@ -73,20 +84,42 @@ def serve(sample: Annotated[bool, typer.Option("--sample", help="Load the sample
     """Serve the API in the foreground, with the worker inside where the settings say so."""
     settings = load_settings()
     launch.prepare_home(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, sample=sample),
-            host=settings.host,
-            port=settings.port,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+    uvloop.run(_serve(settings, sample=sample))
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: the container is closed after the last answer, not skipped by a second signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings, *, sample: bool) -> None:
+    launch.refuse_taken_port(settings)
+    if sample:
+        await migrate_database(settings)
+    async with open_container(settings) as container:
+        if sample:
+            await load_local(container)
+        server = _Server(
+            uvicorn.Config(
+                create_app(container),
+                host=settings.host,
+                port=settings.port,
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+            )
         )
-    )
-    server.run()
-    if not server.started:
-        raise typer.Exit(1)
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(container.stopped())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        stopping.cancel()
+        await serving
 
 
 @cli.command()
@@ -260,14 +293,14 @@ def _add_packs() -> None:
             _add_evaluation(pack.name, pack.evaluate)
 
 
-def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str = LOCAL_TENANT) -> Result:
+def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -> Result:
     async def on_container(container: Container, principal: Principal) -> Result:
         return await work(container.kit, principal)
 
     return run(tenant, on_container)
 
 
-def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Awaitable[None]]) -> None:
+def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]]) -> None:
     def command(
         data: Annotated[Path, typer.Option(help="The folder with the data sets.", envvar="TRELLIS_DATA")] = Path(
             "../shared/data"

@@ -1,40 +1,54 @@
 """Builds and closes every backend: the one place that knows embedded from production."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from importlib.metadata import version
+from pathlib import Path
 
 import aiohttp
-from prometheus_client import CollectorRegistry
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.breaker import Breakers
 from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Budgets
 from app.agent.cache import LruCache
 from app.agent.loop import Agent
-from app.agent.offline import OfflineRule
+from app.agent.models import ToolMode
 from app.agent.prompts import PromptLibrary
-from app.agent.providers import Endpoint, build_routes, load_prices
+from app.agent.providers import CHEAP, Endpoint, build_routes, load_prices
 from app.agent.routing import ModelRouter
-from app.agent.tools import ToolExecutor, ToolRegistry
+from app.agent.tools import Approvals, ToolExecutor, ToolPolicies, ToolRegistry
 from app.clock import Clock, system_clock
+from app.errors import NotFound
 from app.governance.audit import Audit
+from app.governance.decisions import DecisionRepository
 from app.governance.experiments import Experiments
 from app.governance.flags import Flags, kill_switch
-from app.governance.keys import KeyRing
+from app.governance.keys import KeyRing, create_key, create_tenant
+from app.governance.models import Decision
+from app.governance.models_keys import Tenant
 from app.governance.policies import Policies
-from app.http.health import Readiness
+from app.governance.privacy import scrub
+from app.http.approvals import Resume
+from app.http.health import Check, Readiness
 from app.http.rates import RateLimits
 from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
 from app.jobs.engine import Jobs
 from app.knowledge.base import Embedder, VectorStore
+from app.knowledge.edge import EdgeVectors
+from app.knowledge.embedders import OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.ingest import Ingestor
+from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.retrieve import Retriever
-from app.pack import Kit, Pack, PackRuntime, Ports
+from app.knowledge.versions import IndexVersions
+from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
 from app.packs.leads.pack import LEADS
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
@@ -43,6 +57,310 @@ from app.storage.base import micros
 from app.storage.db import Database
 from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
+from app.telemetry.setup import build_metrics
 
 PACKS: tuple[Pack, ...] = (LEADS,)
 LOCAL_TENANT = "local"
+LOCAL_NAME = "This machine"
+LOCAL_KEY = "local.key"
+
+
+class Parts(Enum):
+    """What a process opens: the embedded index and the worker have one owner a data folder."""
+
+    SERVER = "server"
+    WORKER = "worker"
+    COMMAND = "command"
+
+
+@dataclass(slots=True)
+class Container:
+    """Every backend of one process, open. Made by `open_container` only."""
+
+    settings: Settings
+    db: Database
+    clock: Clock
+    metrics: Metrics
+    audit: Audit
+    flags: Flags
+    keys: KeyRing
+    rates: RateLimits
+    readiness: Readiness
+    open_as: Principal | None
+    approvals: Approvals
+    tool_policies: ToolPolicies
+    model: str
+    kit: Kit
+    runtimes: Mapping[str, PackRuntime] = field(default_factory=dict)
+
+    @property
+    def resumers(self) -> Mapping[str, Resume]:
+        """By pack: what takes up a decision after an approval."""
+        return {name: runtime.resume for name, runtime in self.runtimes.items() if runtime.resume is not None}
+
+    async def decision(self, principal: Principal, decision_id: str) -> Decision:
+        """Raises NotFound."""
+        async with self.db.reading() as session:
+            return await DecisionRepository(session, principal.tenant_id).get(decision_id)
+
+    async def replay(self, principal: Principal, decision_id: str) -> ReplayReport:
+        """The replay of the decision's own pack. Raises NotFound where the pack has none."""
+        decision = await self.decision(principal, decision_id)
+        runtime = self.runtimes.get(decision.pack)
+        if runtime is None or runtime.replay is None:
+            raise NotFound(f"The pack '{decision.pack}' cannot replay decisions.")
+        return await runtime.replay(principal, decision_id)
+
+    async def stopped(self) -> None:
+        """Returns when the process is asked to end."""
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, asked.set)
+        await asked.wait()
+
+
+@asynccontextmanager
+async def open_container(
+    settings: Settings, parts: Parts = Parts.SERVER, *, clock: Clock = system_clock
+) -> AsyncIterator[Container]:
+    """Opens every backend in order and closes them in the opposite one, also where a later one does not open.
+
+    Raises ConfigError for whatever a person has to mend: settings, folders, an old schema, a second worker.
+    """
+    configure_logs(as_json=settings.log_json, level=settings.log_level, scrub=scrub)
+    async with AsyncExitStack() as stack:
+        db = Database(
+            settings.sqlalchemy_url, reader_url=settings.database_reader_url, pool_size=settings.database_pool_size
+        )
+        stack.push_async_callback(db.close)
+        await schema.check(db)
+        container = await _Builder(settings, parts, clock, db, stack).build()
+        yield container
+
+
+async def migrate_database(settings: Settings) -> str:
+    """Brings both schemas up, ours and the job engine's. Returns the revision. Raises ConfigError."""
+    db = Database(settings.sqlalchemy_url)
+    try:
+        await schema.upgrade(db.writer)
+    finally:
+        await db.close()
+    jobs = Jobs(settings.sqlalchemy_url, metrics=build_metrics(version("trellis"), settings.phase))
+    await jobs.migrate()
+    return schema.head_revision()
+
+
+async def provision_tenant(container: Container, session: AsyncSession, tenant_id: str, name: str) -> None:
+    """A tenant that may use every tool of every pack, writes by approval where the settings say so."""
+    await create_tenant(session, tenant_id, name, container.clock())
+    admin = Principal(tenant_id, "provisioning", Role.ADMIN)
+    mode = ToolMode.APPROVE if container.settings.writes_need_approval else ToolMode.ALLOW
+    registry = container.kit.executor.registry
+    for tool in registry.names:
+        known = registry.get(tool)
+        reads = known is not None and known.effect == "read"
+        await container.tool_policies.set(session, admin, tool, ToolMode.ALLOW if reads else mode)
+
+
+async def load_local(container: Container) -> None:
+    """The embedded default's tenant, its key in the data folder, and every pack's sample; once, then no more."""
+    key_file = container.settings.home / LOCAL_KEY
+    principal = Principal(LOCAL_TENANT, "up", Role.ADMIN, Tier.PRO)
+    async with container.db.transaction() as session:
+        if await session.get(Tenant, LOCAL_TENANT) is None:
+            await provision_tenant(container, session, LOCAL_TENANT, LOCAL_NAME)
+    if not await _key_works(container, key_file):
+        async with container.db.transaction() as session:
+            key = await create_key(session, LOCAL_TENANT, Role.ADMIN, Tier.PRO, "this machine", container.clock())
+            await container.audit.record(session, principal, "key.created", key.id, {"role": Role.ADMIN})
+            _write_private(key_file, key.secret)
+    for runtime in container.runtimes.values():
+        if runtime.load_sample is not None:
+            await runtime.load_sample(principal)
+
+
+async def _key_works(container: Container, key_file: Path) -> bool:
+    try:
+        secret = await asyncio.to_thread(key_file.read_text)
+    except OSError:
+        return False
+    return await container.keys.authenticate(secret.strip()) is not None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Readable by this user alone, and never half written."""
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{text}\n")
+    part.replace(path)
+
+
+@dataclass(slots=True)
+class _Builder:
+    """The order of construction, in small steps."""
+
+    settings: Settings
+    parts: Parts
+    clock: Clock
+    db: Database
+    stack: AsyncExitStack
+
+    async def build(self) -> Container:
+        settings, db, clock = self.settings, self.db, self.clock
+        metrics = build_metrics(version("trellis"), settings.phase)
+        audit = Audit(clock, metrics)
+        flags = await self._flags(audit, metrics)
+        session = await self.stack.enter_async_context(aiohttp.ClientSession())
+        ports, ingestor = await self._ports(session, metrics)
+        tool_policies = ToolPolicies(db, clock, audit)
+        breakers = Breakers(metrics)
+        registry = ToolRegistry(tool for pack in PACKS for tool in pack.tools(ports))
+        executor = ToolExecutor(db, clock, registry, tool_policies, breakers, audit, metrics=metrics)
+        router, model = await self._router(session, breakers, metrics)
+        jobs = Jobs(
+            settings.sqlalchemy_url,
+            metrics=metrics,
+            executor_id=settings.executor_id,
+            clock=clock,
+            pool_size=settings.database_pool_size,
+        )
+        kit = Kit(
+            settings=settings,
+            ports=ports,
+            metrics=metrics,
+            audit=audit,
+            flags=flags,
+            experiments=Experiments(clock, flags, audit),
+            policies=Policies(clock, audit),
+            prompts=PromptLibrary.load([pack.prompts for pack in PACKS if pack.prompts is not None]),
+            agent=Agent(router, executor, metrics),
+            executor=executor,
+            ingestor=ingestor,
+            jobs=jobs,
+        )
+        runtimes = {pack.name: pack.build(kit) for pack in PACKS}
+        await self._start_jobs(jobs, runtimes)
+        return Container(
+            settings=settings,
+            db=db,
+            clock=clock,
+            metrics=metrics,
+            audit=audit,
+            flags=flags,
+            keys=KeyRing(db, clock),
+            rates=RateLimits(metrics, redis_url=settings.redis_url),
+            readiness=Readiness(self._checks(jobs)),
+            open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
+            approvals=executor.approvals,
+            tool_policies=tool_policies,
+            model=model,
+            kit=kit,
+            runtimes=runtimes,
+        )
+
+    async def _flags(self, audit: Audit, metrics: Metrics) -> Flags:
+        flags = Flags(self.db, self.clock, audit=audit, metrics=metrics)
+        for pack in PACKS:
+            flags.declare(kill_switch(pack.name), *pack.flags)
+        await flags.start()
+        self.stack.push_async_callback(flags.stop)
+        return flags
+
+    async def _ports(self, session: aiohttp.ClientSession, metrics: Metrics) -> tuple[Ports, Ingestor]:
+        settings, db, clock = self.settings, self.db, self.clock
+        embedder = self._embedder(session)
+        store = await self._vectors(embedder)
+        versions = IndexVersions(db, clock)
+        retriever = Retriever(
+            store, embedder, versions, metrics, clock, glossary=Glossary.load(), guess=LanguageGuess.load()
+        )
+        built = integrations.build(_integration_settings(settings), db, session, clock)
+        ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)
+        return ports, Ingestor(db, store, embedder, versions, metrics, clock)
+
+    def _embedder(self, session: aiohttp.ClientSession) -> Embedder:
+        settings = self.settings
+        if settings.embedding_url is None:
+            return WordLlamaEmbedder()
+        key = settings.embedding_key.get_secret_value() if settings.embedding_key else None
+        return OpenAiEmbedder(
+            session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key
+        )
+
+    async def _vectors(self, embedder: Embedder) -> VectorStore:
+        """The data folder's index; a command, which may run beside the server that owns it, gets an empty one."""
+        folder: Path | None = None if self.parts is Parts.COMMAND else self.settings.home / "vectors"
+        store = EdgeVectors.open(folder, embedder=embedder.name, dimension=embedder.dimension)
+        self.stack.push_async_callback(store.close)
+        return store
+
+    async def _router(
+        self, session: aiohttp.ClientSession, breakers: Breakers, metrics: Metrics
+    ) -> tuple[ModelRouter, str]:
+        """The router, and how its first model is called."""
+        settings = self.settings
+        endpoints = _endpoints(settings)
+        offline = {name: rule for pack in PACKS for name, rule in pack.offline.items()}
+        routes = build_routes(endpoints, session, offline)
+        prices = load_prices(endpoints, settings.model_input_usd_per_million, settings.model_output_usd_per_million)
+        caps = DailyCaps(settings.tenant_daily_tokens, micros(settings.tenant_daily_usd))
+        budgets = Budgets(self.db, self.clock, lambda _principal: caps, metrics)
+        await budgets.start()
+        self.stack.push_async_callback(budgets.stop)
+        router = ModelRouter(routes, breakers, prices, LruCache(), budgets, metrics=metrics, clock=self.clock)
+        first = next(route for route in routes if route.name == CHEAP).providers[0]
+        return router, first.model if not endpoints else f"{first.model} at {endpoints[0].url}"
+
+    async def _start_jobs(self, jobs: Jobs, runtimes: Mapping[str, PackRuntime]) -> None:
+        for runtime in runtimes.values():
+            jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
+        works = self.parts is Parts.WORKER or (self.parts is Parts.SERVER and self.settings.worker)
+        await jobs.start(worker=works)
+        self.stack.push_async_callback(jobs.stop, self.settings.shutdown_grace_s)
+
+    def _checks(self, jobs: Jobs) -> dict[str, Check]:
+        async def database() -> None:
+            async with self.db.reading() as session:
+                await session.execute(text("SELECT 1"))
+
+        async def worker() -> None:
+            if not jobs.alive:
+                raise NotFound("The background worker has stopped: restart this process.")
+
+        return {"database": database, "jobs": worker}
+
+
+def _endpoints(settings: Settings) -> list[Endpoint]:
+    """The configured model endpoints, in the order in which they are asked."""
+    endpoints = []
+    if settings.model_url is not None:
+        key = settings.model_key.get_secret_value() if settings.model_key else None
+        endpoints.append(Endpoint(settings.model_url, key, settings.model_name, settings.model_strong_name))
+    if settings.model_fallback_url is not None:
+        key = settings.model_fallback_key.get_secret_value() if settings.model_fallback_key else None
+        endpoints.append(Endpoint(settings.model_fallback_url, key, settings.model_fallback_name))
+    return endpoints
+
+
+def _integration_settings(settings: Settings) -> integrations.IntegrationSettings:
+    def secret(name: str) -> str:
+        value = getattr(settings, name)
+        return value.get_secret_value() if value else ""
+
+    return integrations.IntegrationSettings(
+        crm=settings.crm,
+        calendar=settings.calendar,
+        mailer=settings.mailer,
+        vendor_tenants=settings.vendor_tenants,
+        hours=BusinessHours(zone=settings.calendar_time_zone),
+        hubspot_token=secret("hubspot_token"),
+        salesforce_instance_url=settings.salesforce_instance_url or "",
+        salesforce_client_id=settings.salesforce_client_id or "",
+        salesforce_client_secret=secret("salesforce_client_secret"),
+        google_calendar_id=settings.google_calendar_id or "",
+        google_service_account_file=settings.google_service_account_file,
+        sendgrid_key=secret("sendgrid_key"),
+        mail_from=settings.mail_from,
+    )

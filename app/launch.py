@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app.container import LOCAL_KEY
 from app.errors import ConfigError
 from app.settings import Settings
 
@@ -26,7 +27,7 @@ READY_TIMEOUT_S = 120.0
 DECIDED_TIMEOUT_S = 120.0
 POLL_S = 0.1
 SHOWN_DECISIONS = 8
-KEY_FILE, PID_FILE, LOG_FILE = "local.key", "trellis.pid", "trellis.log"
+PID_FILE, LOG_FILE = "trellis.pid", "trellis.log"
 
 
 class Client:
@@ -34,7 +35,7 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self._address = settings.address
-        self._key_file = settings.home / KEY_FILE
+        self._key_file = settings.home / LOCAL_KEY
         # A proxy of the environment has no business between this machine and itself.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -215,7 +216,7 @@ def _addresses(settings: Settings, client: Client) -> Table:
         ("Console", f"{settings.address}/console"),
         ("API docs", f"{settings.address}/docs"),
         ("Metrics", f"{settings.address}/metrics"),
-        ("API key", f"in {settings.home / KEY_FILE}"),
+        ("API key", f"in {settings.home / LOCAL_KEY}"),
         ("Model", str(status.get("model", "unknown"))),
         ("Answers, p50 / p99", f"{targets.answer_p50_s:g} s / {p99}"),
         ("Our own share, p99", f"{targets.own_share_p99_s * 1000:g} ms"),
@@ -238,8 +239,8 @@ def _watch(console: Console, process: "subprocess.Popen[bytes]", client: Client,
     until = time.monotonic() + DECIDED_TIMEOUT_S
     with Live(bar, console=console, transient=True):
         while time.monotonic() < until and process.poll() is None:
-            status = client.get("/v1/status") or {}
-            leads, waiting = int(status.get("leads", 0)), int(status.get("waiting", 0))
+            counts = client.get("/v1/leads/counts") or {"total": 0, "by_status": {"new": 0}}
+            leads, waiting = counts["total"], counts["by_status"]["new"]
             bar.update(task, total=leads or None, completed=leads - waiting)
             if first is None and leads > waiting:
                 first = time.monotonic() - started

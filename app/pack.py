@@ -1,9 +1,9 @@
 """What a pack is given, and what it gives: the seam between the house and its agents."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import typer
 from fastapi import APIRouter
@@ -94,7 +94,7 @@ class PackRuntime:
 class CommandRunner(Protocol):
     """Runs a command's work on an opened kit, as the operator of this machine in the tenant that was asked for."""
 
-    def __call__(self, work: Callable[[Kit, Principal], Awaitable[Result]]) -> Result: ...
+    def __call__(self, work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -> Result: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,4 +113,4 @@ class Pack:
     flags: tuple[FlagSpec, ...] = ()
     offline: Mapping[str, OfflineRule] = field(default_factory=dict)
     commands: Callable[[CommandRunner], typer.Typer] | None = None
-    evaluate: Callable[[Path, Console], Awaitable[None]] | None = None
+    evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]] | None = None

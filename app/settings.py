@@ -5,17 +5,17 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigError
 from infra.phases import PHASES, Phase, PhaseName, Relational
 
 PREFIX = "TRELLIS_"
 # Read by the test suite and by make, never by the app.
-TOOLING = frozenset({"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL"})
+TOOLING = frozenset({"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL", "TRELLIS_NO_SERVERS", "TRELLIS_BENCH_FIGURES"})
 _DEVELOPMENT_SECRET = "trellis-development-only"  # noqa: S105 - refused in production, see _check_production
 
 
@@ -45,6 +45,7 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `session_secret` signs console cookies.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
+    `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are.
     Sizes in bytes, times in seconds, money in USD.
     """
 
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     mailer: MailerKind = MailerKind.LOCAL
     calendar_time_zone: str = "Europe/Berlin"
     mail_from: str = "hello@frostbaken.example"
+    vendor_tenants: Annotated[frozenset[str], NoDecode] = frozenset({"local"})
     hubspot_token: SecretStr | None = None
     salesforce_instance_url: str | None = None
     salesforce_client_id: str | None = None
@@ -106,6 +108,11 @@ class Settings(BaseSettings):
     google_calendar_id: str | None = None
     google_service_account_file: Path | None = None
     sendgrid_key: SecretStr | None = None
+
+    @field_validator("vendor_tenants", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return frozenset(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

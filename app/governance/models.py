@@ -139,6 +139,7 @@ class Decision(TenantRow, Base):
     __table_args__ = (
         UniqueConstraint("trigger_key"),
         _one_of(DecisionState),
+        Index("ix_decisions_newest", "tenant_id", "id"),
         Index("ix_decisions_subject", "tenant_id", "subject_id"),
         Index("ix_decisions_by_time", "tenant_id", "pack", "created_at"),
     )

@@ -31,8 +31,8 @@ class Base(DeclarativeBase):
 
 
 class TenantRow:
-    """Mixed into every table that holds a tenant's data."""
+    """Mixed into every table that holds a tenant's data; every index of such a table begins with the tenant."""
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(String(64), index=True)
+    tenant_id: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -16,6 +16,7 @@ from app.packs.leads.schemas import (
     FeedbackIn,
     FeedbackOut,
     LeadAccepted,
+    LeadCounts,
     LeadDetail,
     LeadIn,
     LeadPage,
@@ -97,6 +98,11 @@ def _add_reading(router: APIRouter, kit: Kit, service: LeadService) -> None:
         wanted = LeadFilter(status, source, email, created_after, created_before)
         async with db.reading() as session:
             return await service.page(session, principal, wanted, cursor, limit)
+
+    @router.get("/v1/leads/counts", summary="How many leads stand where")
+    async def count_leads(principal: CurrentPrincipal) -> LeadCounts:
+        async with db.reading() as session:
+            return await service.counts(session, principal)
 
     @router.get("/v1/leads/{lead_id}", summary="A lead with its messages and timeline")
     async def get_lead(lead_id: str, principal: CurrentPrincipal) -> LeadDetail:

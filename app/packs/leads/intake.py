@@ -85,7 +85,8 @@ def _csv_fields(row: Mapping[Any, Any], rename: Mapping[str, str]) -> Mapping[st
 
 def validated(lines: Iterator[Line]) -> Batch:
     """Raises InvalidInput for a batch of more than 1,000 lines or of none."""
-    leads, problems = [], []
+    leads: list[LeadIn] = []
+    problems: list[LineProblem] = []
     for number, fields in lines:
         if len(leads) + len(problems) >= MAX_LINES:
             raise InvalidInput(f"A batch holds at most {MAX_LINES:,} leads: split it.")

@@ -2,19 +2,21 @@
 
 from typing import Any
 
-from app.governance.models import DecisionState
 from app.jobs.port import Job, JobContext, QueueSpec, Schedule, StepFailed
 from app.pack import Kit
 from app.packs.leads.act import Actor
 from app.packs.leads.decide import Decider
 from app.packs.leads.follow_up import FollowUps
+from app.packs.leads.gather import PACK
 from app.packs.leads.service import DECIDE_JOB
-from app.principal import worker
+from app.principal import Principal, worker
 
 ACT_JOB = "leads.act"
 FOLLOW_UP_JOB = "leads.follow_ups"
 QUEUE = "leads"
 DECIDE_ATTEMPTS = 3
+POSTPONED_S = 15
+STOPPED = "stopped"
 
 
 class LeadJobs:
@@ -30,9 +32,9 @@ class LeadJobs:
     async def decide(self, context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
         principal = worker(payload["tenant_id"])
         try:
-            decision_id = await context.step(
+            decision_id: str | None = await context.step(
                 "decide",
-                self._decider.decide,
+                self._decided,
                 principal,
                 payload["lead_id"],
                 payload["message_id"],
@@ -41,14 +43,38 @@ class LeadJobs:
         except StepFailed as error:
             await context.step("fail", self._decider.fail, principal, payload["lead_id"], error.reason)
             raise
-        state = await context.step("act", self._actor.act, principal, decision_id)
+        state = STOPPED if decision_id is None else await context.step("act", self._acted, principal, decision_id)
+        if state == STOPPED:
+            await context.step("postpone", self._postpone, DECIDE_JOB, payload)
         return {"decision_id": decision_id, "state": state}
 
     async def act(self, context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
         """Takes up a decision whose waiting write was approved or rejected."""
         principal = worker(payload["tenant_id"])
-        state: DecisionState = await context.step("act", self._actor.act, principal, payload["decision_id"])
+        state = await context.step("act", self._acted, principal, payload["decision_id"])
+        if state == STOPPED:
+            await context.step("postpone", self._postpone, ACT_JOB, payload)
         return {"decision_id": payload["decision_id"], "state": state}
+
+    async def _decided(self, principal: Principal, lead_id: str, message_id: str) -> str | None:
+        """None while a kill switch stops the pack."""
+        if self._kit.flags.killed(PACK, principal.tenant_id):
+            return None
+        return await self._decider.decide(principal, lead_id, message_id)
+
+    async def _acted(self, principal: Principal, decision_id: str) -> str:
+        if self._kit.flags.killed(PACK, principal.tenant_id):
+            return STOPPED
+        return await self._actor.act(principal, decision_id)
+
+    async def _postpone(self, job: str, payload: dict[str, Any]) -> str:
+        """Queues the same work for later, so that what a kill switch stopped goes on when it is off again."""
+        later = {**payload, "round": payload.get("round", 0) + 1}
+        subject = payload.get("message_id") or payload["decision_id"]
+        job_id = f"{job}:{subject}:{later['round']}"
+        async with self._kit.ports.db.transaction() as session:
+            await self._kit.jobs.enqueue(session, job, later, job_id=job_id, delay_s=POSTPONED_S)
+        return job_id
 
     async def follow_up(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
         return {"queued": await context.step("queue", self._follow_ups.queue_due)}

@@ -57,6 +57,7 @@ class Lead(TenantRow, Base):
     __tablename__ = "leads"
     __table_args__ = (
         UniqueConstraint("tenant_id", "external_id"),
+        Index("ix_leads_newest", "tenant_id", "id"),
         Index("ix_leads_tenant_status", "tenant_id", "status", "id"),
         Index("ix_leads_tenant_email", "tenant_id", "email"),
         Index("ix_leads_follow_up", "follow_up_at"),

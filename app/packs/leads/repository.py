@@ -24,6 +24,14 @@ class LeadRepository(TenantRepository[Lead]):
         )
         return {row.external_id: row.id for row in await self.session.execute(query)}
 
+    async def count_by_status(self) -> dict[str, int]:
+        query = (
+            select(Lead.status, func.count().label("leads"))
+            .where(Lead.tenant_id == self.tenant_id)
+            .group_by(Lead.status)
+        )
+        return {row.status: row.leads for row in await self.session.execute(query)}
+
 
 class MessageRepository(TenantRepository[LeadMessage]):
     model, noun = LeadMessage, "message"

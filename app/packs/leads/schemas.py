@@ -127,6 +127,11 @@ class LeadPage(BaseModel):
     next_cursor: str | None
 
 
+class LeadCounts(BaseModel):
+    total: int
+    by_status: dict[LeadStatus, int]
+
+
 class LeadAccepted(BaseModel):
     """The lead is stored and its decision queued; follow `job_id` or the lead's timeline."""
 

@@ -1,5 +1,6 @@
 """Which score a tenant's leads get: the trained model that is active, else the rules."""
 
+import orjson
 from cachetools import TTLCache
 
 from app.pack import Kit
@@ -35,7 +36,7 @@ class Scorer:
 
 def stored_model(row: ScoreModelRow) -> ScoreModel:
     """Raises BadScoreModel where the stored artifact is not one."""
-    return ScoreModel.from_document(row.artifact, source=f"Score model {row.version} of this tenant")
+    return ScoreModel.from_json(orjson.dumps(row.artifact), source=f"Score model {row.version} of this tenant")
 
 
 def score_with(model: ScoreModel | None, rules: RuleSet, lead: Lead, enrichment: Enrichment) -> ScoreFacts:

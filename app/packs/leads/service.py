@@ -24,6 +24,7 @@ from app.packs.leads.schemas import (
     FeedbackIn,
     FeedbackOut,
     LeadAccepted,
+    LeadCounts,
     LeadDetail,
     LeadIn,
     LeadOut,
@@ -133,6 +134,11 @@ class LeadService:
         found = await LeadRepository(session, principal.tenant_id).page(*conditions, cursor=cursor, limit=limit)
         items = [LeadOut.model_validate(lead) for lead in found.items]
         return LeadPage(items=items, next_cursor=found.next_cursor)
+
+    async def counts(self, session: AsyncSession, principal: Principal) -> LeadCounts:
+        """How many leads stand where; those that are `new` wait for their first decision."""
+        found = await LeadRepository(session, principal.tenant_id).count_by_status()
+        return LeadCounts(total=sum(found.values()), by_status={s: found.get(s, 0) for s in LeadStatus})
 
     async def detail(self, session: AsyncSession, principal: Principal, lead_id: str) -> LeadDetail:
         tenant = principal.tenant_id

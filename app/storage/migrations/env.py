@@ -1,14 +1,29 @@
 """Runs the revisions on a connection that `app.storage.schema` gives."""
 
+from typing import Literal
+
 from alembic import context
-from sqlalchemy import Connection
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import JSON, Connection
 
 from app.storage.base import Base
+from app.storage.types import UtcDateTime
 
 
 def _ours(_object: object, name: str | None, kind: str, reflected: bool, _compare_to: object) -> bool:
     # The job engine's tables live in the same database and are its own affair.
     return not (kind == "table" and reflected and name not in Base.metadata.tables)
+
+
+def _plain_types(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
+    """A revision must not change when a type of ours does: it names what the database sees."""
+    if kind != "type":
+        return False
+    if isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    if isinstance(item, JSON):
+        return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'
+    return False
 
 
 def run(connection: Connection) -> None:
@@ -17,6 +32,7 @@ def run(connection: Connection) -> None:
         target_metadata=Base.metadata,
         include_object=_ours,
         compare_type=True,
+        render_item=_plain_types,
         # SQLite cannot alter a column in place: Alembic copies the table.
         render_as_batch=connection.dialect.name == "sqlite",
         transaction_per_migration=True,

@@ -1,0 +1,31 @@
+"""Makes the application from an open container: nothing else."""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from app.container import Container
+from app.http.approvals import approvals_router
+from app.http.decisions import decisions_router
+from app.http.install import install
+from app.http.status import status_router
+from app.packs.leads.api import BATCH_PATH
+
+
+def create_app(container: Container) -> FastAPI:
+    """The API, the packs' routes, the console. The container outlives the application."""
+    app = FastAPI(
+        title="Trellis",
+        version=version("trellis"),
+        summary="An LLM agent service: decisions with their reasons.",
+        openapi_url="/openapi.json",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.include_router(status_router(container))
+    app.include_router(decisions_router(container))
+    app.include_router(approvals_router(container))
+    for runtime in container.runtimes.values():
+        app.include_router(runtime.router)
+    install(app, container, body_limits={BATCH_PATH: container.settings.max_batch_body_bytes})
+    return app
