@@ -1,4 +1,4 @@
-"""The meeting time that a message asks for: explicit dates, weekdays and times of day; nothing is guessed from moods."""
+"""The meeting time that a message asks for: explicit dates, weekdays and times of day."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,8 @@ _TIME = re.compile(
       (?P<half>上午|午前|下午|午後|晚上)?\s*(?P<cjk>\d{{1,2}})\s*[点时時]\s*(?P<cjk_m>\d{{1,2}}|半)?
     | (?<![\d.,:])(?P<h>\d{{1,2}})[:.h]\s?(?P<m>\d{{2}})(?!\d)(?:\s?(?P<ap>am|pm|a\.m\.|p\.m\.))?
     | (?<![\d.,:])(?P<h2>\d{{1,2}})\s?(?:(?P<ap2>am|pm|a\.m\.|p\.m\.)|(?:uhr|h|uur|heures?|horas?|o.?clock)\b)
-    | \b(?:at|um|a\ las|as|alle|ore|om|o|kl\.?|klockan|godz\.?|godzinie)\s(?P<h3>\d{{1,2}})(?=\s*(?:[,;!?)]|$|\n|\.(?!\d))|\s(?:{_SMALL})\b)
+    | \b(?:at|um|a\ las|as|alle|ore|om|o|kl\.?|klockan|godz\.?|godzinie)\s(?P<h3>\d{{1,2}})
+      (?=\s*(?:[,;!?)]|$|\n|\.(?!\d))|\s(?:{_SMALL})\b)
     """,
     re.VERBOSE,
 )
@@ -49,8 +50,12 @@ class Wishes:
         self._in_zone = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in self._zones))
         month = "|".join(sorted(map(re.escape, self._months), key=len, reverse=True))
         year = r"(?:,?\s(?:de\s)?(?P<y>20\d\d))?"
-        self._day_month = re.compile(rf"\b(?P<d>\d{{1,2}})(?:\.|st|nd|rd|th|er|o)?\s(?:de\s|of\s)?(?P<m>{month})\b{year}")
-        self._month_day = re.compile(rf"\b(?P<m>{month})\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\s?(?:uhr|h|am|pm)\b){year}")
+        self._day_month = re.compile(
+            rf"\b(?P<d>\d{{1,2}})(?:\.|st|nd|rd|th|er|o)?\s(?:de\s|of\s)?(?P<m>{month})\b{year}"
+        )
+        self._month_day = re.compile(
+            rf"\b(?P<m>{month})\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\s?(?:uhr|h|am|pm)\b){year}"
+        )
 
     def find(self, text: str, now: datetime) -> datetime | None:
         """The first wish with a time, else the first day, in UTC; None where there is none after `now`."""
