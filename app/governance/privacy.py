@@ -10,8 +10,8 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 _EMAIL = re.compile(
-    r"[^\s@＠<>()\[\],;:\"\\]{1,64}(?:@|＠|%40)(?:[\w-]{1,63}\.){1,8}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
-    r"|\"[^\"\n]{1,64}\"@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}"
+    r"[^\s@＠<>()\[\],;:\"\\]{1,64}(?:@|＠|%40)(?:[\w-]{1,63}\.){1,126}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
+    r"|\"[^\"\n]{1,64}\"@(?:[\w-]{1,63}\.){1,126}[^\W\d_]{2,63}"
 )
 
 # Six digits with nothing between them but breaks: less is no telephone, card or IBAN.

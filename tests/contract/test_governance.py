@@ -25,7 +25,7 @@ ARMS = (Arm(arm="control", weight=1), Arm(arm="short", weight=1.5, prompt_versio
 WRITERS = 8
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
+@pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     postgres = request.param == "postgres"
     url = (

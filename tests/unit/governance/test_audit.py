@@ -166,6 +166,20 @@ async def test_the_report_names_the_first_place(
     assert (found.seq, found.why) == (seq, why)
 
 
+async def test_a_newest_entry_that_was_forged_to_fit_does_not_meet_the_head(db: Database, clock: StillClock) -> None:
+    await write(db, clock, "acme", 2)
+    async with db.transaction() as session:
+        # What a forger who knows the scheme would do, but for the head.
+        kept = await head(session, "acme")
+        await _truncate(session, "acme", 2, 2)
+        first = (await session.scalars(select(AuditEntry.hash).where(AuditEntry.seq == 1))).one()
+        await session.execute(update(AuditHead).values(seq=1, hash=first))
+        await Audit(clock).record(session, admin(), "lead.decided", "lead_forged", {})
+        await session.execute(update(AuditHead).values(seq=kept[0], hash=kept[1]))
+    (found,) = (await checked(db)).broken
+    assert (found.seq, found.why) == (2, "entry 2 is not the one that the chain's head names")
+
+
 async def test_a_rolled_back_entry_leaves_no_trace(db: Database, clock: StillClock) -> None:
     await write(db, clock, "acme", 1)
     async with db.transaction() as session:

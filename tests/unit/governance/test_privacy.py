@@ -167,6 +167,8 @@ def test_ids_stay() -> None:
         "version 1.20.0",
         "between 09:00-17:30, rooms 101-105",
         "call 300 customers",
+        "order 4111 1111 1111 1112",
+        "invoice 3000000000000001",
         "3 boxes@5.99",
     ],
 )
