@@ -32,9 +32,13 @@ class Principal:
     role: Role
     tier: Tier = Tier.STANDARD
 
+    def has(self, role: Role) -> bool:
+        """Whether the principal's role is `role` or ranks above it."""
+        return _RANK[self.role] >= _RANK[role]
+
     def require(self, role: Role) -> None:
         """Raises Forbidden where the principal's role ranks below `role`."""
-        if _RANK[self.role] < _RANK[role]:
+        if not self.has(role):
             raise Forbidden(
                 f"This needs the role '{role}'; the key has '{self.role}'. Ask an admin of the tenant for another key."
             )

@@ -1,6 +1,6 @@
 """`/v1/approvals`: writes that wait for a person."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
@@ -10,13 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.models import Approval, ApprovalState
 from app.agent.tools import Approvals
-from app.agent.tools.approvals import ApprovalRepository
-from app.governance.decisions import DecisionRepository
+from app.agent.tools.approvals import ApprovalRepository, Resume, settle
 from app.http.deps import CurrentPrincipal, Once
 from app.principal import Principal
 from app.storage.db import Database
-
-Resume = Callable[[AsyncSession, Principal, str], Awaitable[None]]
 
 
 class Deciding(Protocol):
@@ -85,14 +82,6 @@ def approvals_router(deciding: Deciding) -> APIRouter:
 async def decide(
     deciding: Deciding, session: AsyncSession, principal: Principal, approval_id: str, *, approved: bool
 ) -> ApprovalOut:
-    """Records the person's word and lets the write's decision go on, in one transaction.
-
-    Raises NotFound, Forbidden, or Conflict where it was decided before.
-    """
-    judge = deciding.approvals.approve if approved else deciding.approvals.reject
-    approval = await judge(session, principal, approval_id)
-    decision = await DecisionRepository(session, principal.tenant_id).find(approval.subject_id)
-    resume = deciding.resumers.get(decision.pack) if decision is not None else None
-    if resume is not None:
-        await resume(session, principal, approval.subject_id)
-    return ApprovalOut.model_validate(approval)
+    """As `settle`; raises NotFound, Forbidden, or Conflict where it was decided before."""
+    settled = await settle(deciding.approvals, deciding.resumers, session, principal, approval_id, approved=approved)
+    return ApprovalOut.model_validate(settled)

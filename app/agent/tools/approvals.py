@@ -1,6 +1,6 @@
 """Writes that wait for a person's word."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select, update
@@ -12,9 +12,12 @@ from app.agent.tools.base import ToolCallPlan
 from app.clock import Clock
 from app.errors import Conflict
 from app.governance.audit import Audit
+from app.governance.decisions import DecisionRepository
 from app.ids import new_id
 from app.principal import Principal, Role
 from app.storage.repository import TenantRepository
+
+Resume = Callable[[AsyncSession, Principal, str], Awaitable[None]]
 
 
 class ApprovalRepository(TenantRepository[Approval]):
@@ -91,3 +94,25 @@ class Approvals:
         data = {"tool": approval.tool, "subject": approval.subject_id}
         await self._audit.record(session, principal, f"approval.{state.value}", approval.id, data)
         return approval
+
+
+async def settle(
+    approvals: Approvals,
+    resumers: Mapping[str, Resume],
+    session: AsyncSession,
+    principal: Principal,
+    approval_id: str,
+    *,
+    approved: bool,
+) -> Approval:
+    """Records the person's word and lets the write's decision go on, in one transaction.
+
+    `resumers` holds, by pack, what takes up a decision. Raises as `Approvals.approve` does.
+    """
+    judge = approvals.approve if approved else approvals.reject
+    approval = await judge(session, principal, approval_id)
+    decision = await DecisionRepository(session, principal.tenant_id).find(approval.subject_id)
+    resume = resumers.get(decision.pack) if decision is not None else None
+    if resume is not None:
+        await resume(session, principal, approval.subject_id)
+    return approval

@@ -1,0 +1,11 @@
+"""Addresses that more than one part of the console names."""
+
+BASE = "/console"
+SIGN_IN = f"{BASE}/sign-in"
+DECISIONS = f"{BASE}/decisions"
+APPROVALS = f"{BASE}/approvals"
+AUDIT = f"{BASE}/audit"
+FLAGS = f"{BASE}/flags"
+OUTBOX = f"{BASE}/outbox"
+CALENDAR = f"{BASE}/calendar"
+CONTACTS = f"{BASE}/contacts"
