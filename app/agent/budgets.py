@@ -74,8 +74,13 @@ class _Lease:
         self.synced_at = now
         self.lock = asyncio.Lock()
 
-    def has(self, need: Amount) -> bool:
-        return not self.lock.locked() and (self.granted - self.spent - self.inflight).covers(need)
+    def covers(self, need: Amount) -> bool:
+        return (self.granted - self.spent - self.inflight).covers(need)
+
+    def take(self, need: Amount) -> "Reservation":
+        """Sets the amount aside for one call; `covers` is true of it."""
+        self.inflight += need
+        return Reservation(self, need)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +130,28 @@ class Budgets:
     async def reserve(self, principal: Principal, tokens: int, cost_micros: int) -> Reservation:
         """Takes the estimate out of the tenant's day. Raises BudgetExceeded until midnight UTC."""
         need = Amount(tokens, cost_micros)
-        grown = False
-        while True:
-            now = self._clock()
-            lease = self._lease(principal.tenant_id, now)
-            if lease.has(need) and (grown or now - lease.synced_at < self._sync_every):
-                lease.inflight += need
-                return Reservation(lease, need)
-            # Cut off between the commit and the figures in memory, it would count twice: so it runs to its end.
-            grown = await asyncio.shield(asyncio.ensure_future(self._grow(lease, self._caps_for(principal), need)))
-            if not grown:
-                self._refuse_tenant(now)
+        now = self._clock()
+        lease = self._lease(principal.tenant_id, now)
+        if not lease.lock.locked() and self._fresh(lease, need, now):
+            return lease.take(need)
+        # Cut off between the commit and the figures in memory, it would count twice: so it runs to its end.
+        growing = asyncio.ensure_future(self._grow(lease, self._caps_for(principal), need))
+        try:
+            reservation = await asyncio.shield(growing)
+        except asyncio.CancelledError:
+            growing.add_done_callback(self._give_back)
+            raise
+        if reservation is None:
+            self._refuse_tenant(now)
+        return reservation
+
+    def _fresh(self, lease: "_Lease", need: Amount, now: datetime) -> bool:
+        return lease.covers(need) and now - lease.synced_at < self._sync_every
+
+    def _give_back(self, growing: "asyncio.Future[Reservation | None]") -> None:
+        """The reservation of a caller that went away meanwhile."""
+        if not growing.cancelled() and growing.exception() is None and (reservation := growing.result()):
+            self.settle(reservation, 0, 0)
 
     def settle(self, reservation: Reservation, tokens: int, cost_micros: int) -> None:
         """Gives the reservation back and counts what was really used, on the reservation's day."""
@@ -182,10 +198,15 @@ class Budgets:
             lease = self._leases[key] = _Lease(LeaseKey(new_id("lease"), *key), now)
         return lease
 
-    async def _grow(self, lease: _Lease, caps: DailyCaps, need: Amount) -> bool:
-        """Writes down what was spent and leases more. False where not even one call's need is left."""
+    async def _grow(self, lease: _Lease, caps: DailyCaps, need: Amount) -> Reservation | None:
+        """Writes down what was spent, leases more and reserves from it. None where not even one call's need is left.
+
+        Whoever waited here while another grew the lease finds enough in it and asks the database nothing.
+        """
         async with lease.lock:
             now, key, spent = self._clock(), lease.key, lease.spent
+            if self._fresh(lease, need, now):
+                return lease.take(need)
             async with self._db.transaction() as session:
                 if not await store.count(session, key.tenant_id, key.day, spent):
                     await store.open_day(session, key.tenant_id, key.day, now)
@@ -202,7 +223,7 @@ class Budgets:
             lease.granted, lease.synced_at = inflight + more, now
             lease.spent -= spent
             # What was settled meanwhile left the in-flight part, so its grant is free for others: no harm.
-            return more.covers(need)
+            return lease.take(need) if more.covers(need) else None
 
     async def _shrink(self, index: tuple[str, date], lease: _Lease) -> None:
         async with lease.lock:
