@@ -97,6 +97,7 @@ _PERSONAL_FIELDS = {"email": "[email]", "phone": "[phone]", "mobile": "[phone]",
 _NUMBERS = (bool, int, float)
 _DEEPEST = 8
 _LONGEST_NAME = 40
+_LONGEST_TEXT = 20_000
 
 
 def mask(text: str) -> str:
@@ -124,10 +125,10 @@ def scrub(value: Any, _depth: int = 0) -> Any:
     """The value as JSON-able data with personal data and secrets masked in every text, at any depth.
 
     A field whose name says that it holds a secret, an address or a number is masked whole.
-    What is not JSON becomes its text, masked.
+    What is not JSON becomes its text, masked. Of a text over 20,000 characters only its two ends stay.
     """
     if isinstance(value, str):
-        return mask(mask_secrets(value))
+        return _scrub_text(value)
     if value is None or isinstance(value, _NUMBERS):
         return value
     if _depth >= _DEEPEST:
@@ -136,7 +137,25 @@ def scrub(value: Any, _depth: int = 0) -> Any:
         return {_name(str(name)): _field(str(name), item, _depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple | Set):
         return [scrub(item, _depth + 1) for item in value]
-    return mask(mask_secrets(str(value)))
+    return _scrub_text(_text(value))
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} that has no text>"
+
+
+def _scrub_text(text: str) -> str:
+    return mask(mask_secrets(text if len(text) <= _LONGEST_TEXT else _cut(text)))
+
+
+def _cut(text: str) -> str:
+    """The start and the end (a traceback's last line is the one that counts), cut between words."""
+    head = "".join(text[: _LONGEST_TEXT // 2].rsplit(None, 1)[:1])
+    tail = "".join(text[-_LONGEST_TEXT // 2 :].split(None, 1)[-1:])
+    return f"{head} [{len(text) - len(head) - len(tail)} characters left out] {tail}"
 
 
 def _name(name: str) -> str:

@@ -169,6 +169,10 @@ def test_ids_stay() -> None:
         "call 300 customers",
         "order 4111 1111 1111 1112",
         "invoice 3000000000000001",
+        "612 345 678 EUR",
+        "€ 612 345 678",
+        "2345678901 $",
+        "612 345 678,50",
         "3 boxes@5.99",
     ],
 )
@@ -217,6 +221,27 @@ def test_an_object_becomes_its_masked_text() -> None:
             return "Ada <ada@example.org>"
 
     assert scrub([Person(), {"ada@example.org": 1}]) == ["Ada <[email]>", {"[email]": 1}]
+
+
+def test_an_object_that_cannot_say_what_it_is_breaks_no_log_line() -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise RuntimeError("lazy load")
+
+    assert scrub({"row": Broken()}) == {"row": "<Broken that has no text>"}
+
+
+@pytest.mark.parametrize("text", [" " * 30_000, "x" * 30_000])
+def test_an_endless_text_without_words_is_cut_too(text: str) -> None:
+    assert len(scrub(text)) < 20_100
+
+
+def test_of_an_endless_text_the_two_ends_stay_masked() -> None:
+    scrubbed = scrub("first ada@example.org " + "word " * 100_000 + "ValueError: grace@example.org")
+    assert scrubbed.startswith("first [email] word")
+    assert scrubbed.endswith("word ValueError: [email]")
+    assert "characters left out]" in scrubbed
+    assert len(scrubbed) < 20_100
 
 
 def test_bottomless_data_ends() -> None:
