@@ -111,7 +111,7 @@ class Flags:
         """Reads every value now."""
         async with self._db.reading() as session:
             rows = (await session.execute(select(FlagRow.name, FlagRow.tenant, FlagRow.value))).all()
-        self._values = {(row.name, row.tenant): row.value for row in rows if self._fits(row.name, row.value)}
+        self._values = {(row.name, row.tenant): row.value for row in rows}
         self.refreshed_at = self._clock()
         self._publish()
 
@@ -132,12 +132,12 @@ class Flags:
     def value(self, name: str, tenant_id: str) -> FlagValue:
         """The flag's value, whatever its type. Raises UnknownFlag."""
         spec = self._spec(name)
+        known = (self._values.get((name, who)) for who in (tenant_id, EVERY_TENANT))
+        # A row that was written as another type (by another version) counts for nothing.
+        values = [value for value in known if value is not None and _of_type(value, spec.default)]
         if name.startswith(KILL):
-            return any(self._values.get((name, who), False) for who in (tenant_id, EVERY_TENANT))
-        for who in (tenant_id, EVERY_TENANT):
-            if (name, who) in self._values:
-                return self._values[name, who]
-        return spec.default
+            return any(values)
+        return values[0] if values else spec.default
 
     async def set(
         self, session: AsyncSession, principal: Principal, name: str, value: FlagValue, tenant: str | None = None
@@ -171,10 +171,6 @@ class Flags:
             raise UnknownFlag(f"The flag '{name}' was never declared: add it to the pack's flags.")
         return self._specs[name]
 
-    def _fits(self, name: str, value: FlagValue) -> builtins.bool:
-        """A row of a flag that this version does not know, or knows with another type, counts for nothing."""
-        return name in self._specs and _of_type(value, self._specs[name].default)
-
     async def _keep_fresh(self) -> None:
         failing = False
         while True:
@@ -194,8 +190,8 @@ class Flags:
             return
         for name in self._specs:
             if name.startswith(KILL):
-                on = self._values.get((name, EVERY_TENANT), False)
-                self._metrics.kill_switch.labels(name=name.removeprefix(KILL)).set(int(bool(on)))
+                on = self._values.get((name, EVERY_TENANT)) is True
+                self._metrics.kill_switch.labels(name=name.removeprefix(KILL)).set(on)
 
 
 def _of_type(value: FlagValue, example: FlagValue) -> bool:

@@ -248,6 +248,16 @@ async def test_rows_that_this_version_does_not_understand_count_for_nothing(db: 
     assert flags.number("leads.pursue", "acme") == 0.5
 
 
+async def test_a_flag_declared_after_the_refresh_has_its_set_value(
+    db: Database, flags: Flags, clock: StillClock
+) -> None:
+    await put(db, flags, admin(), "leads.greeting", "short")
+    late = Flags(db, clock)
+    await late.refresh()
+    late.declare(*SPECS)
+    assert late.text("leads.greeting", "acme") == "short"
+
+
 def test_one_name_cannot_mean_two_things(flags: Flags) -> None:
     flags.declare(*SPECS)
     with pytest.raises(Conflict, match="declared twice"):
