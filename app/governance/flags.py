@@ -26,6 +26,7 @@ from app.telemetry.metrics import Metrics
 FlagValue = bool | str | float
 
 REFRESH_S = 0.5
+_LARGEST = 1e300
 KILL = "kill."
 KILL_ALL = KILL + "all"
 
@@ -199,7 +200,8 @@ def _of_type(value: FlagValue, example: FlagValue) -> bool:
         return isinstance(value, bool) and isinstance(example, bool)
     if isinstance(example, str):
         return isinstance(value, str)
-    return isinstance(value, int | float)
+    # Also false for NaN and the infinities, which JSON does not have.
+    return isinstance(value, int | float) and -_LARGEST < value < _LARGEST
 
 
 def _type_name(example: FlagValue) -> str:

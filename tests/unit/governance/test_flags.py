@@ -197,6 +197,8 @@ def test_reading_a_flag_as_another_type_is_an_error(flags: Flags) -> None:
         ("leads.greeting", None, InvalidInput),
         ("leads.pursue", True, InvalidInput),
         ("leads.pursue", "0.5", InvalidInput),
+        ("leads.pursue", float("nan"), InvalidInput),
+        ("leads.pursue", float("inf"), InvalidInput),
         ("kill.leads", "true", InvalidInput),
         ("kill.leads", 1, InvalidInput),
     ],
