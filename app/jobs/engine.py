@@ -188,11 +188,10 @@ class Jobs:
         session.info[_TO_RING].add(queue)
 
     def _ring(self, session: Session) -> None:
-        queues: set[str] = session.info[_TO_RING]
+        # Also called for a savepoint, too early to be of use: so the queues stay noted until the session is gone.
         if self._worker is not None:
-            for queue in queues:
+            for queue in session.info[_TO_RING]:
                 self._worker.ring(queue)
-        queues.clear()
 
     async def status(self, job_id: str) -> JobStatus | None:
         """None for an id that was never committed, or was purged."""

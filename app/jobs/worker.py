@@ -44,8 +44,8 @@ class Worker:
         self._catalogue = catalogue
         self._identity = identity
         self._bells = {name: Bell() for name in catalogue.queues}
-        sizes = {name: queue.worker_concurrency for name, queue in catalogue.queues.items()}
-        self._runner = Runner(store.client, Slots(sizes, self._bells), metrics)
+        self._sizes = {name: queue.worker_concurrency for name, queue in catalogue.queues.items()}
+        self._runner = Runner(store.client, Slots(self._sizes, self._bells), metrics)
         self._threads: list[threading.Thread] = []
         self._lock = OneWorkerLock(store.engine.url) if store.embedded else None
         self._reaper = None if store.embedded else self._new_reaper()
@@ -100,6 +100,8 @@ class Worker:
             "serializer": DBOSPortableJSONSerializer(),
             "executor_id": self._identity.executor_id,
             "application_version": self._identity.version,
+            # While it runs, the loop's `to_thread` uses these threads too: enough for both, but not without bound.
+            "max_executor_threads": 32 + 2 * sum(self._sizes.values()),
             "enable_otlp": False,
             "log_level": "WARNING",
             # Trellis uses no messages, events or streams: nothing to listen for.
@@ -141,6 +143,7 @@ class Worker:
             )
             thread.start()
             self._threads.append(thread)
+            self._bells[name].ring()
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more jobs, waits up to `grace_s` for the running ones, leaves the rest to recovery."""

@@ -19,7 +19,7 @@ from tests.support.jobs import enqueue, new_jobs, open_database, reaches, until
 QUEUE = QueueSpec("work", worker_concurrency=3)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
@@ -443,3 +443,22 @@ async def test_a_step_failure_that_the_job_bears_is_the_same_when_it_is_replayed
     await jobs.stop(5)
     assert seen == ["ValueError: the vendor is away"] * 2
     assert recorder.calls == ["fragile"]
+
+
+async def test_a_commit_wakes_the_worker_and_a_backlog_keeps_it_awake(
+    url: str, database: Database, recorder: Recorder
+) -> None:
+    """The queue polls once in an hour, so nothing but the wake-ups can start these jobs."""
+    jobs = new_jobs(url)
+    sleepy = QueueSpec("sleepy", worker_concurrency=2, polling_interval_s=3600)
+    jobs.register([Job("plain", sleepy.name, recorder.plain)], [sleepy])
+    await jobs.start(worker=True)
+    async with database.transaction() as session:
+        for number in range(10):
+            await jobs.enqueue(session, "plain", {}, job_id=f"j{number}")
+        async with session.begin_nested():
+            await jobs.enqueue(session, "plain", {}, job_id="nested")
+    for job_id in [*(f"j{number}" for number in range(10)), "nested"]:
+        await reaches(jobs, job_id, JobState.DONE)
+    await jobs.stop(5)
+    assert len(recorder.ran) == 11

@@ -23,7 +23,7 @@ QUEUE = QueueSpec("work", worker_concurrency=4)
 DEAD_AFTER_S = 3.0
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
@@ -211,13 +211,11 @@ async def front(fresh_postgres_url: str, tmp_path: Path) -> AsyncIterator[tuple[
     await database.close()
 
 
-@pytest.mark.needs("postgres")
 async def test_a_worker_without_the_apps_tables_does_not_start(fresh_postgres_url: str) -> None:
     with pytest.raises(ConfigError, match="job_workers"):
         await new_jobs(fresh_postgres_url).start(worker=True)
 
 
-@pytest.mark.needs("postgres")
 async def test_a_living_worker_takes_over_the_job_of_one_that_was_killed(front: tuple[Jobs, Database, Fleet]) -> None:
     jobs, database, fleet = front
     fleet.hold()
@@ -236,7 +234,6 @@ async def test_a_living_worker_takes_over_the_job_of_one_that_was_killed(front: 
     assert fleet.lines() == ["h first a", "h second a", "h second b"]
 
 
-@pytest.mark.needs("postgres")
 async def test_a_worker_that_signs_off_hands_its_job_over_before_it_counts_as_dead(
     front: tuple[Jobs, Database, Fleet],
 ) -> None:
