@@ -237,6 +237,7 @@ class Lexicon:
     free_mail: frozenset[str]
     disposable_mail: frozenset[str]
     fillers: frozenset[str]
+    unimportant: tuple[str, ...]
     calendar: Mapping[str, Any]
 
     @classmethod
@@ -247,7 +248,7 @@ class Lexicon:
     def of(cls, document: Mapping[str, Any]) -> "Lexicon":
         """Raises ValueError for a signal that `signals.py` does not declare, KeyError for a missing part."""
         market, mail = document["market"], document["mail"]
-        calendar = ("weekdays", "months", "tomorrow", "not_tomorrow", "next_week", "until", "zones")
+        calendar = ("weekdays", "months", "tomorrow", "not_tomorrow", "next_week", "until", "zones", "seasons")
         return cls(
             phrases=Phrasebook(document),
             quantities=Quantities.of(document["quantity"]),
@@ -255,5 +256,6 @@ class Lexicon:
             free_mail=frozenset(mail["free"]),
             disposable_mail=frozenset(mail["disposable"]),
             fillers=frozenset(map(fold, document["fillers"])),
+            unimportant=tuple(document["unimportant"]),
             calendar={part: document[part] for part in calendar},
         )

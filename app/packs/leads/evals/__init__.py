@@ -1,0 +1,1 @@
+"""What the lead agent decides on labelled leads, beside what needs no agent."""
