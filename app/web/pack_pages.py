@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.governance.decisions import DecisionExplanation
+from app.governance.models import Decision
 from app.principal import Role
 
 
@@ -33,7 +33,7 @@ async def _no_subjects(_session: AsyncSession, _tenant_id: str, _ids: Sequence[s
     return {}
 
 
-async def _nothing_more(_session: AsyncSession, _tenant_id: str, _decision: DecisionExplanation) -> Mapping[str, Any]:
+async def _nothing_more(_session: AsyncSession, _tenant_id: str, _decision: Decision) -> Mapping[str, Any]:
     return {}
 
 
@@ -50,4 +50,4 @@ class PackPages:
     nav: tuple[NavEntry, ...]
     templates: Path
     subjects: Callable[[AsyncSession, str, Sequence[str]], Awaitable[Mapping[str, Subject]]] = _no_subjects
-    describe: Callable[[AsyncSession, str, DecisionExplanation], Awaitable[Mapping[str, Any]]] = _nothing_more
+    describe: Callable[[AsyncSession, str, Decision], Awaitable[Mapping[str, Any]]] = _nothing_more

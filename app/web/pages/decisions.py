@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.agent.models import Approval, ApprovalState
 from app.agent.tools.approvals import ApprovalRepository
-from app.governance.decisions import DecisionExplanation, DecisionRepository, explain
+from app.governance.decisions import DecisionRepository, explain
 from app.governance.models import Decision, DecisionState
 from app.principal import Principal
 from app.web.pack_pages import Subject
@@ -58,15 +58,15 @@ def router() -> APIRouter:
         request: Request, shell: CurrentShell, principal: ConsolePrincipal, decision_id: str, notice: str = ""
     ) -> Response:
         async with shell.services.db.reading() as session:
-            decision = explain(await DecisionRepository(session, principal.tenant_id).get(decision_id))
+            decision = await DecisionRepository(session, principal.tenant_id).get(decision_id)
             values = await _explanation(shell, session, principal, decision)
-        return shell.page(request, "decision.html", decision=decision, judged=notice == "judged", **values)
+        return shell.page(request, "decision.html", judged=notice == "judged", **values)
 
     return routes
 
 
 async def subjects_of(
-    shell: Shell, session: AsyncSession, principal: Principal, decisions: Sequence[Decision | DecisionExplanation]
+    shell: Shell, session: AsyncSession, principal: Principal, decisions: Sequence[Decision]
 ) -> Mapping[str, Subject]:
     """How the packs call what their decisions are about, by the subject's id."""
     named: dict[str, Subject] = {}
@@ -82,9 +82,7 @@ async def _actions(session: AsyncSession, principal: Principal) -> Sequence[str]
     return sorted((await session.scalars(mine)).all())
 
 
-async def _explanation(
-    shell: Shell, session: AsyncSession, principal: Principal, decision: DecisionExplanation
-) -> dict[str, Any]:
+async def _explanation(shell: Shell, session: AsyncSession, principal: Principal, decision: Decision) -> dict[str, Any]:
     pages = shell.packs.get(decision.pack)
     waiting = await ApprovalRepository(session, principal.tenant_id).all(
         Approval.subject_id == decision.id, Approval.state == ApprovalState.PENDING
@@ -93,6 +91,7 @@ async def _explanation(
     names = [f"{decision.pack}/{part}.html" for part in PARTS]
     known = set(shell.templates.list_templates()) if pages else set()
     return {
+        "decision": explain(decision),
         "subject": subjects.get(decision.subject_id),
         "waiting": waiting,
         "own_target_ms": shell.services.settings.targets.targets.own_share_p99_s * 1000,
