@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
+from openfeature import api as openfeature
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,6 +34,7 @@ from app.governance.flags import Flags, kill_switch
 from app.governance.keys import KeyRing, create_key, create_tenant
 from app.governance.models import Decision
 from app.governance.models_keys import Tenant
+from app.governance.openfeature import FlagProvider
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
 from app.http.approvals import Resume
@@ -265,6 +267,7 @@ class _Builder:
         for pack in PACKS:
             flags.declare(kill_switch(pack.name), *pack.flags)
         await flags.start()
+        openfeature.set_provider(FlagProvider(flags), domain="trellis")
         self.stack.push_async_callback(flags.stop)
         return flags
 
@@ -302,7 +305,7 @@ class _Builder:
         """The router, and how its first model is called."""
         settings = self.settings
         endpoints = _endpoints(settings)
-        offline = {name: rule for pack in PACKS for name, rule in pack.offline.items()}
+        offline = {name: rule for pack in PACKS for name, rule in pack.offline().items()}
         routes = build_routes(endpoints, session, offline)
         prices = load_prices(endpoints, settings.model_input_usd_per_million, settings.model_output_usd_per_million)
         caps = DailyCaps(settings.tenant_daily_tokens, micros(settings.tenant_daily_usd))

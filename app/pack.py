@@ -1,7 +1,7 @@
 """What a pack is given, and what it gives: the seam between the house and its agents."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +28,7 @@ from app.principal import Principal
 from app.settings import Settings
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
+from app.web.pack_pages import PackPages
 
 Result = TypeVar("Result")
 
@@ -82,7 +83,7 @@ class PackRuntime:
     """
 
     router: APIRouter
-    pages: APIRouter | None = None
+    pages: PackPages | None = None
     jobs: tuple[Job, ...] = ()
     queues: tuple[QueueSpec, ...] = ()
     schedules: tuple[Schedule, ...] = ()
@@ -111,6 +112,6 @@ class Pack:
     tools: Callable[[Ports], tuple[Tool, ...]] = lambda _ports: ()
     prompts: Path | None = None
     flags: tuple[FlagSpec, ...] = ()
-    offline: Mapping[str, OfflineRule] = field(default_factory=dict)
+    offline: Callable[[], Mapping[str, OfflineRule]] = dict
     commands: Callable[[CommandRunner], typer.Typer] | None = None
     evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]] | None = None

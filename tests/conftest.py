@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from app.storage.base import Base
 from app.storage.db import Database
 
+pytest_plugins = ["tests.support.postgres"]
+
 ROOT = Path(__file__).parent
 ONE_AT_A_TIME = (ROOT / "integration", ROOT / "e2e")
+# A rule holds or it does not; how fast a shared machine is says nothing about it.
+settings.register_profile("trellis", deadline=None)
+settings.load_profile("trellis")
+
 LOOPBACK = {"127.0.0.1", "::1", "localhost", ""}
 
 

@@ -15,17 +15,17 @@ class DecisionRepository(TenantRepository[Decision]):
     noun = "decision"
 
     async def of_subject(self, pack: str, subject_id: str) -> Sequence[Decision]:
-        """Every decision about a subject, replays included, oldest first."""
+        """Every decision about a subject, oldest first."""
         return await self.all(Decision.pack == pack, Decision.subject_id == subject_id)
 
     async def of_trigger(self, pack: str, trigger_id: str) -> Decision | None:
-        """The one decision that a trigger led to (its replays aside)."""
+        """The one decision that a trigger led to."""
         return await self.first(Decision.trigger_key == trigger_key(self.tenant_id, pack, trigger_id))
 
 
-def trigger_key(tenant_id: str, pack: str, trigger_id: str, replay: str = "") -> str:
-    """The value of `Decision.trigger_key`: a trigger decides once; each replay gives its decision's id as `replay`."""
-    return f"{tenant_id}:{pack}:{trigger_id}:{replay}"
+def trigger_key(tenant_id: str, pack: str, trigger_id: str) -> str:
+    """The value of `Decision.trigger_key`: a trigger decides once."""
+    return f"{tenant_id}:{pack}:{trigger_id}"
 
 
 class Evidence(BaseModel):
@@ -93,7 +93,6 @@ class DecisionExplanation(BaseModel):
     tool_calls: Sequence[ToolStep]
     versions: Versions
     cost: Cost
-    replay_of: str | None
 
 
 def explain(decision: Decision) -> DecisionExplanation:
@@ -115,7 +114,6 @@ def explain(decision: Decision) -> DecisionExplanation:
         tool_calls=[ToolStep.model_validate(item) for item in decision.tool_calls],
         versions=Versions.model_validate(decision, from_attributes=True),
         cost=_cost(decision),
-        replay_of=decision.replay_of,
     )
 
 

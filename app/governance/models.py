@@ -171,4 +171,3 @@ class Decision(TenantRow, Base):
     cost_micros: Mapped[int] = mapped_column(BigInteger, default=0)
     duration_ms: Mapped[float] = mapped_column(default=0.0)
     model_ms: Mapped[float] = mapped_column(default=0.0)
-    replay_of: Mapped[str | None] = mapped_column(String(64))

@@ -6,8 +6,6 @@ Pure functions over `LeadFacts`. Two rules hold for every figure:
   that a share's two counts are about the same leads. Recent days therefore still move.
 - What is not known yet is neither a yes nor a no: it is left out of the share, and `of` says how many leads
   (or judgements) the share rests on. `None` means that nothing is known yet; it is never shown as zero.
-
-The caller leaves out replays, which decided nothing.
 """
 
 import math

@@ -36,11 +36,17 @@ def _sqlite_engine(url: str, *, writes: bool, pool_size: int) -> AsyncEngine:
         url,
         pool_size=pool_size,
         max_overflow=0,
+        hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": None},
     )
     event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
     event.listen(engine.sync_engine, "begin", _begin_immediate if writes else _begin_deferred)
     return engine
+
+
+def _server_engine(url: str, pool_size: int) -> AsyncEngine:
+    # Parameters stay out of error texts: they hold what people wrote.
+    return create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
 
 
 class Database:
@@ -56,12 +62,8 @@ class Database:
             self.writer = _sqlite_engine(url, writes=True, pool_size=1)
             self.reader = _sqlite_engine(url, writes=False, pool_size=pool_size)
         elif self.dialect == "postgresql":
-            self.writer = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
-            self.reader = (
-                create_async_engine(reader_url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
-                if reader_url
-                else self.writer
-            )
+            self.writer = _server_engine(url, pool_size)
+            self.reader = _server_engine(reader_url, pool_size) if reader_url else self.writer
         else:
             raise ConfigError(
                 f"TRELLIS_DATABASE_URL names '{self.dialect}': use sqlite+aiosqlite or postgresql+asyncpg."

@@ -21,7 +21,6 @@ from app.packs.leads.models import Action, LeadStatus
 from app.packs.leads.planning import pick_slot
 from app.packs.leads.repository import EventRepository, LeadRepository
 from app.packs.leads.schemas import LeadDecision
-from app.packs.leads.scores import Scorer
 from app.principal import Principal
 
 PROMPT = "leads_decide"
@@ -44,9 +43,9 @@ class Made:
 class Decider:
     """Decides for one message of one lead, once however often it is called."""
 
-    def __init__(self, kit: Kit, scorer: Scorer) -> None:
+    def __init__(self, kit: Kit, gatherer: Gatherer) -> None:
         self._kit = kit
-        self._gatherer = Gatherer(kit, scorer)
+        self._gatherer = gatherer
 
     async def decide(self, principal: Principal, lead_id: str, message_id: str) -> str:
         """The id of the decision: of the stored one where this message was decided before.

@@ -10,7 +10,7 @@ from app.governance.policies import PolicyRepository
 from app.integrations.errors import IntegrationError
 from app.knowledge.base import Passage
 from app.pack import Kit
-from app.packs.leads.enrich import enrich
+from app.packs.leads.enrich import Enrich
 from app.packs.leads.facts import (
     DecisionInputs,
     Enrichment,
@@ -65,24 +65,25 @@ class _Read:
 class Gatherer:
     """Reads in one short session, then works without one."""
 
-    def __init__(self, kit: Kit, scorer: Scorer) -> None:
+    def __init__(self, kit: Kit, scorer: Scorer, enrich: Enrich) -> None:
         self._kit = kit
         self._scorer = scorer
+        self._enrich = enrich
 
     async def gather(self, principal: Principal, lead_id: str, message_id: str) -> Gathered:
         """Raises NotFound for a lead or message that is not the tenant's."""
         read = await self._read(principal, lead_id, message_id)
-        enrichment = enrich(
+        enrichment = self._enrich(
             message=read.message.body, email=read.lead.email, language=read.lead.language, now=self._kit.ports.clock()
         )
         score = await self._scorer.score(principal.tenant_id, read.lead, enrichment)
         inputs = DecisionInputs(
-            lead=_facts(read.lead),
+            lead=lead_facts(read.lead),
             message=read.message.body,
             history=read.history,
             enrichment=enrichment,
             score=score,
-            passages=tuple(map(_passage, await self._evidence(principal, read.message.body))),
+            passages=tuple(map(passage_facts, await self._evidence(principal, read.message.body))),
             slots=await self._slots(principal, enrichment),
             thresholds=read.thresholds,
             findings=tuple(dict.fromkeys(finding.rule for finding in suspicious(read.message.body))),
@@ -129,7 +130,7 @@ async def policy_in_force(session: AsyncSession, tenant_id: str, wanted: int | N
     return (policy.version, Thresholds.model_validate(policy.thresholds)) if policy else (BUILT_IN, Thresholds())
 
 
-def _facts(lead: Lead) -> LeadFacts:
+def lead_facts(lead: Lead) -> LeadFacts:
     return LeadFacts(
         name=lead.name,
         company=lead.company,
@@ -140,7 +141,7 @@ def _facts(lead: Lead) -> LeadFacts:
     )
 
 
-def _passage(passage: Passage) -> PassageFacts:
+def passage_facts(passage: Passage) -> PassageFacts:
     return PassageFacts(
         chunk_id=passage.chunk_id,
         document_id=passage.document_id,

@@ -6,15 +6,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.tools import Tool
 from app.ids import new_id
+from app.knowledge.language import LanguageGuess
 from app.pack import Kit, Pack, PackRuntime, Ports
 from app.packs.leads.act import Actor
 from app.packs.leads.api import build_router
 from app.packs.leads.commands import build_commands
 from app.packs.leads.decide import PROMPT, Decider
+from app.packs.leads.enrich import Enricher
 from app.packs.leads.evals.run import evaluate
-from app.packs.leads.gather import PACK
+from app.packs.leads.gather import PACK, Gatherer
 from app.packs.leads.jobs import ACT_JOB, LeadJobs
+from app.packs.leads.lexicon import Lexicon
 from app.packs.leads.offline import offline_decider
+from app.packs.leads.pages import build_pages
 from app.packs.leads.replay import Replayer
 from app.packs.leads.sample_data import SampleData
 from app.packs.leads.scores import Scorer
@@ -28,7 +32,9 @@ ROOT = Path(__file__).parent
 
 def build(kit: Kit) -> PackRuntime:
     service = LeadService(kit)
-    jobs, queues, schedules = LeadJobs(kit, Decider(kit, Scorer(kit, lead_rules())), Actor(kit)).declared()
+    enrich = Enricher(Lexicon.load(), LanguageGuess.load(), kit.settings.calendar_time_zone)
+    decider = Decider(kit, Gatherer(kit, Scorer(kit, lead_rules()), enrich))
+    jobs, queues, schedules = LeadJobs(kit, decider, Actor(kit)).declared()
 
     async def resume(session: AsyncSession, principal: Principal, decision_id: str) -> None:
         payload = {"tenant_id": principal.tenant_id, "decision_id": decision_id}
@@ -36,6 +42,7 @@ def build(kit: Kit) -> PackRuntime:
 
     return PackRuntime(
         router=build_router(kit, service),
+        pages=build_pages(kit, service),
         jobs=jobs,
         queues=queues,
         schedules=schedules,
@@ -57,7 +64,7 @@ LEADS = Pack(
     build=build,
     tools=tools,
     prompts=ROOT / "prompts",
-    offline={PROMPT: offline_decider()},
+    offline=lambda: {PROMPT: offline_decider()},
     commands=build_commands,
     evaluate=evaluate,
 )

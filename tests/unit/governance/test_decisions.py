@@ -95,7 +95,7 @@ async def test_a_bare_decision_says_that_no_model_and_no_evidence_was_there(db: 
     found = explain(await stored(db, decision(clock)))
     assert found.summary == "Decided to respond (82% sure) by rules, without a model, without evidence."
     assert found.state == DecisionState.DECIDED
-    assert (found.evidence, found.tool_calls, found.cost.cost_usd, found.replay_of) == ([], [], 0.0, None)
+    assert (found.evidence, found.tool_calls, found.cost.cost_usd) == ([], [], 0.0)
 
 
 async def test_misshapen_evidence_is_an_error_and_not_hidden(db: Database, clock: StillClock) -> None:
@@ -104,21 +104,18 @@ async def test_misshapen_evidence_is_an_error_and_not_hidden(db: Database, clock
         explain(row)
 
 
-async def test_one_trigger_decides_once_and_may_be_replayed(db: Database, clock: StillClock) -> None:
+async def test_one_trigger_decides_once(db: Database, clock: StillClock) -> None:
     first = await stored(db, decision(clock))
     with pytest.raises(IntegrityError):
         await stored(db, decision(clock))
     await stored(db, decision(clock, tenant="other"))
-    for replay in ("dec_r1", "dec_r2"):
-        key = trigger_key("acme", "leads", "msg_1", replay)
-        await stored(db, decision(clock, id=replay, trigger_key=key, replay_of=first.id))
     async with db.reading() as session:
         repository = DecisionRepository(session, "acme")
         found = await repository.of_trigger("leads", "msg_1")
         assert found is not None
         assert found.id == first.id
         assert await repository.of_trigger("leads", "msg_2") is None
-        assert {row.id for row in await repository.of_subject("leads", "lead_1")} == {first.id, "dec_r1", "dec_r2"}
+        assert {row.id for row in await repository.of_subject("leads", "lead_1")} == {first.id}
         assert await repository.of_subject("chat", "lead_1") == []
 
 
