@@ -1,0 +1,75 @@
+"""Queries of the room, each held to a tenant."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clock import Clock
+from app.ids import new_id
+from app.knowledge.base import Namespace
+from app.knowledge.models import ChunkRow, Document, KnowledgeIndex
+from app.storage.repository import TenantRepository
+
+
+class DocumentRepository(TenantRepository[Document]):
+    model = Document
+    noun = "document"
+
+    async def by_slug(self, bot: str, slug: str) -> Document | None:
+        return await self.first(Document.bot == bot, Document.slug == slug)
+
+    async def of_bot(self, bot: str) -> Sequence[Document]:
+        return await self.all(Document.bot == bot)
+
+
+class ChunkRepository(TenantRepository[ChunkRow]):
+    model = ChunkRow
+    noun = "chunk"
+
+    async def of_document(self, document_id: str) -> Sequence[ChunkRow]:
+        query = self.query(ChunkRow.document_id == document_id).order_by(ChunkRow.ordinal)
+        rows: Sequence[ChunkRow] = (await self.session.scalars(query)).all()
+        return rows
+
+    async def quarantined(self, bot: str) -> Sequence[ChunkRow]:
+        """What a person should look at: chunks kept out of evidence, with why."""
+        documents = select(Document.id).where(
+            Document.tenant_id == self.tenant_id, Document.bot == bot, Document.quarantined_count > 0
+        )
+        rows = await self.all(ChunkRow.document_id.in_(documents))
+        return [row for row in rows if row.quarantined]
+
+    async def replace(self, document_id: str, rows: Sequence[ChunkRow]) -> None:
+        await self.remove(document_id)
+        for row in rows:
+            self.add(row)
+
+    async def remove(self, document_id: str) -> None:
+        where = (ChunkRow.tenant_id == self.tenant_id, ChunkRow.document_id == document_id)
+        await self.session.execute(delete(ChunkRow).where(*where))
+
+
+class IndexRepository(TenantRepository[KnowledgeIndex]):
+    model = KnowledgeIndex
+    noun = "knowledge index"
+
+    async def version(self, bot: str) -> int:
+        """0 before the first change."""
+        row = await self.first(KnowledgeIndex.bot == bot)
+        return row.version if row else 0
+
+    async def bump(self, bot: str, clock: Clock) -> int:
+        """The next version; counted by the database, so that two writers never give the same one."""
+        where = (KnowledgeIndex.tenant_id == self.tenant_id, KnowledgeIndex.bot == bot)
+        step = update(KnowledgeIndex).where(*where).values(version=KnowledgeIndex.version + 1)
+        version = (await self.session.execute(step.returning(KnowledgeIndex.version))).scalar_one_or_none()
+        if version is None:
+            self.add(KnowledgeIndex(id=new_id("kix"), created_at=clock(), bot=bot, version=1))
+        return version or 1
+
+
+async def namespaces(session: AsyncSession) -> list[Namespace]:
+    """Every namespace that has a document: for start-up work only, across tenants."""
+    rows = await session.execute(select(Document.tenant_id, Document.bot).distinct())
+    return [Namespace(tenant_id, bot) for tenant_id, bot in rows]
