@@ -1,4 +1,4 @@
-"""What the run loop stored, for people: parked effects to settle, figures to watch, a person's data to give or erase."""
+"""What the run loop stored, for people: parked effects to settle, figures to watch, data to give out or erase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,13 +73,13 @@ async def export_subjects(session: AsyncSession, tenant_id: str, subject_ids: Se
     """What was written to the outside, or was to be written, about the subjects of a person."""
     effects = select(EffectRow).where(EffectRow.tenant_id == tenant_id, EffectRow.subject_id.in_(subject_ids))
     approvals = select(Approval).where(Approval.tenant_id == tenant_id, Approval.subject_id.in_(subject_ids))
-    return [
-        {"at": row.created_at.isoformat(), "tool": row.tool, "state": row.state, "args": row.args, "receipt": receipt}
-        for row, receipt in [
-            *((effect, effect.receipt) for effect in (await session.scalars(effects)).all()),
-            *((approval, None) for approval in (await session.scalars(approvals)).all()),
-        ]
-    ]
+    written = [_exported(row, row.receipt) for row in (await session.scalars(effects)).all()]
+    return written + [_exported(row, None) for row in (await session.scalars(approvals)).all()]
+
+
+def _exported(row: EffectRow | Approval, receipt: Any) -> dict[str, Any]:
+    at = row.created_at.isoformat()
+    return {"at": at, "tool": row.tool, "state": row.state, "args": row.args, "receipt": receipt}
 
 
 async def erase_subjects(session: AsyncSession, tenant_id: str, subject_ids: Sequence[str]) -> int:
