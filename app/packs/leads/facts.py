@@ -96,3 +96,8 @@ class DecisionInputs(Fact):
     thresholds: Thresholds
     findings: tuple[str, ...] = ()
     today: date
+
+    @property
+    def strong(self) -> tuple[PassageFacts, ...]:
+        """The passages that an answer may rest on, best first."""
+        return tuple(p for p in self.passages if not p.weak and p.score >= self.thresholds.evidence)

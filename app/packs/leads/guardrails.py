@@ -64,7 +64,7 @@ def _a_person_decides(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
 
 
 def _known_evidence(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
-    strong = {p.chunk_id for p in inputs.passages if not p.weak and p.score >= inputs.thresholds.evidence}
+    strong = {p.chunk_id for p in inputs.strong}
     return replace(verdict, evidence=tuple(dict.fromkeys(e for e in verdict.evidence if e in strong)))
 
 

@@ -64,8 +64,7 @@ class OfflineDecider:
         language = primary(inputs.enrichment.language)
         found = parts.lexicon.phrases.find(inputs.message, {language, parts.guess(inputs.message)})
         case = Case(inputs, parts.lexicon.market, {signal: len(phrases) for signal, phrases in found.items()})
-        strong = [p for p in inputs.passages if p.score >= inputs.thresholds.evidence]
-        answer = parts.quoter.answer(inputs.message, language, strong, price=case.has(Signal.ASKS_PRICE))
+        answer = parts.quoter.answer(inputs.message, language, inputs.strong, price=case.has(Signal.ASKS_PRICE))
         rule = next((rule for rule in RULES if rule.grounds(case)), None)
         choice = _by_rule(rule, case) if rule else _by_evidence(case, answer)
         return self._written(inputs, choice, answer, language)
@@ -158,15 +157,13 @@ def _by_rule(rule: Rule, case: Case) -> _Choice:
 def _by_evidence(case: Case, answer: Answer) -> _Choice:
     """Confidence: how far the best passage is above the threshold, and how many of the asked words the pages know."""
     threshold = case.inputs.thresholds.evidence
-    scores = [p.score for p in case.inputs.passages if p.score >= threshold]
     if not answer.quotes:
-        return _Choice(
-            Action.ESCALATE, 0.7, f"No passage reaches {threshold:.2f} and answers the message.", cites=False
-        )
+        return _Choice(Action.ESCALATE, 0.7, "No passage is strong enough to answer the message.", cites=False)
     if answer.coverage is not None and answer.coverage < LEAST_COVERAGE:
         reason = f"The passages know only {answer.coverage:.0%} of the words of the question: they do not answer it."
         return _Choice(Action.ESCALATE, _bounded(0.85 - answer.coverage), reason)
-    margin = (max(scores) - threshold) / (1 - threshold) if threshold < 1 else 0.0
+    best = max(passage.score for passage in case.inputs.strong)
+    margin = (best - threshold) / (1 - threshold) if threshold < 1 else 0.0
     coverage = _UNKNOWN_COVERAGE if answer.coverage is None else answer.coverage
     confidence = _EVIDENCE_BASE + _PER_MARGIN * margin + _PER_COVERAGE * coverage
     titles = dict.fromkeys(f"{quote.passage.title} ({quote.passage.score:.2f})" for quote in answer.quotes)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 from app.knowledge.language import Glossary, fold
 from app.packs.leads.facts import PassageFacts
 
@@ -21,6 +23,7 @@ _ROW = re.compile(r"^\s*\|(.+)\|\s*$")
 _RULE = re.compile(r"^[\s|:-]+$")
 _MONEY = re.compile(r"[€$£¥]\s?\d|\d\s?(?:€|EUR|USD|GBP)")
 _SHORT = 3
+_KEPT_PASSAGES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,25 @@ class Answer:
     coverage: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence that can be quoted, with its words as they are compared."""
+
+    text: str
+    terms: frozenset[str]
+    names_money: bool
+
+
 class Quoter:
-    """Deterministic; compares words by their first five letters, figures whole."""
+    """Deterministic; compares words by their first five letters, figures whole.
+
+    The sentences of the last 2,048 passages are kept as they are compared.
+    """
 
     def __init__(self, glossary: Glossary, unimportant: Sequence[str]) -> None:
         self._glossary = glossary
         self._unimportant = frozenset(fold(word) for word in unimportant)
+        self._units: LRUCache[str, tuple[_Unit, ...]] = LRUCache(_KEPT_PASSAGES)
 
     def answer(self, question: str, language: str | None, passages: Sequence[PassageFacts], *, price: bool) -> Answer:
         """Quotes in the order of the passages (best first), at most four.
@@ -57,33 +73,39 @@ class Quoter:
             price: the question asks for money, so a sentence with an amount counts for more.
         """
         asked = self._terms(question)
-        english = "" if language == "en" else self._glossary.english(question, language)
-        units = [(passage, unit) for passage in passages for unit in sentences(passage.text)]
-        known = Counter(term for _, unit in units for term in self._terms(unit))
-        wanted = {term: math.log(1 + len(units) / known[term]) for term in asked | self._terms(english) if known[term]}
+        english = frozenset() if language == "en" else self._terms(self._glossary.english(question, language))
+        units = [(passage, unit) for passage in passages for unit in self._units_of(passage.text)]
+        known = Counter(term for _, unit in units for term in unit.terms)
+        wanted = {term: math.log(1 + len(units) / known[term]) for term in asked | english if known[term]}
         weighed = [
-            Quote(passage, unit, self._weight(unit, wanted, price=price) * passage.score) for passage, unit in units
+            Quote(passage, unit.text, _weight(unit, wanted, price=price) * passage.score) for passage, unit in units
         ]
-        comparable = asked if language in ("en", None) else self._terms(english)
-        return Answer(_best(weighed), _share(comparable, known))
+        return Answer(_best(weighed), _share(asked if language in ("en", None) else english, known))
 
-    def _terms(self, text: str) -> set[str]:
+    def _units_of(self, text: str) -> tuple[_Unit, ...]:
+        kept: tuple[_Unit, ...] | None = self._units.get(text)
+        if kept is None:
+            kept = tuple(_Unit(unit, self._terms(unit), bool(_MONEY.search(unit))) for unit in sentences(text))
+            self._units[text] = kept
+        return kept
+
+    def _terms(self, text: str) -> frozenset[str]:
         words = _WORD.findall(fold(text))
-        return {
+        return frozenset(
             word if word[0].isdigit() else word[:_STEM]
             for word in words
             if word[0].isdigit() or (len(word) >= _SHORT and word not in self._unimportant)
-        }
-
-    def _weight(self, unit: str, wanted: Mapping[str, float], *, price: bool) -> float:
-        terms = self._terms(unit) & wanted.keys()
-        shared = sum(wanted[term] * (_FIGURE_WEIGHT if term[0].isdigit() else 1.0) for term in terms)
-        # A long sentence shares words by its length alone.
-        shared /= math.sqrt(1 + len(unit) / MAX_QUOTE_CHARACTERS)
-        return shared * _FIGURE_WEIGHT if price and _MONEY.search(unit) else shared
+        )
 
 
-def _share(asked: set[str], known: Mapping[str, int]) -> float | None:
+def _weight(unit: _Unit, wanted: Mapping[str, float], *, price: bool) -> float:
+    shared = sum(wanted[term] * (_FIGURE_WEIGHT if term[0].isdigit() else 1.0) for term in unit.terms & wanted.keys())
+    # A long sentence shares words by its length alone.
+    shared /= math.sqrt(1 + len(unit.text) / MAX_QUOTE_CHARACTERS)
+    return shared * _FIGURE_WEIGHT if price and unit.names_money else shared
+
+
+def _share(asked: frozenset[str], known: Mapping[str, int]) -> float | None:
     words = {term for term in asked if not term[0].isdigit()}
     return sum(term in known for term in words) / len(words) if words else None
 
