@@ -3,7 +3,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import ConfigError, InvalidInput
@@ -79,6 +79,7 @@ def test_the_quarters_of_a_slot_fill_it_without_a_gap(moment: datetime, count: i
 BUSY = st.lists(st.tuples(st.integers(0, 14 * 24 * 60), st.integers(1, 600)), max_size=25)
 
 
+@settings(deadline=None)
 @given(ZONES, MOMENTS, BUSY, st.integers(1, 12), st.integers(1, 40))
 def test_whatever_is_busy_no_slot_touches_it_or_another_or_leaves_the_hours(
     zone: str, start: datetime, busy_minutes: list[tuple[int, int]], quarters: int, limit: int
@@ -96,6 +97,7 @@ def test_whatever_is_busy_no_slot_touches_it_or_another_or_leaves_the_hours(
         assert slot.start.astimezone(ZoneInfo(zone)).weekday() < 5
 
 
+@settings(deadline=None)
 @given(MOMENTS, BUSY, st.integers(1, 8))
 def test_a_free_quarter_is_never_overlooked(
     start: datetime, busy_minutes: list[tuple[int, int]], quarters: int

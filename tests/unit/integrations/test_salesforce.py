@@ -117,6 +117,14 @@ async def test_a_placeholder_never_overwrites_what_somebody_typed_in(fake: FakeS
     assert (lead["LastName"], lead["Company"], lead["Phone"]) == ("Cruz", "Rivera SL", "+34 600 000 002")
 
 
+async def test_a_name_of_one_word_is_not_doubled_by_saving_it_again(fake: FakeSalesforce, crm: SalesforceCrm) -> None:
+    for key in ("k1", "k2"):
+        await crm.upsert_contact(TENANT, Contact(ANA.email, "Madonna"), key=key)
+    found = await crm.find_contact(TENANT, ANA.email)
+    assert found is not None
+    assert found.name == "Madonna"
+
+
 async def test_an_address_that_cannot_stand_in_a_path_is_saved_all_the_same(
     fake: FakeSalesforce, crm: SalesforceCrm
 ) -> None:
