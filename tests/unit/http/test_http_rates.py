@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 from app.errors import ConfigError
-from app.http.rates import COUNTERS, RateLimits, RatePlan, WindowCounters, client_network
+from app.http.rates import COUNTERS, REDIS_PAUSE_S, RateLimits, RatePlan, WindowCounters, client_network
 from app.principal import Principal, Role, Tier
 from tests.support.http_app import Container, build, client_of, key_for
 
@@ -141,12 +142,18 @@ def test_an_address_that_is_not_redis_is_named(container, url):
         RateLimits(container.metrics, redis_url=url)
 
 
-async def test_while_redis_is_away_this_process_counts(container):
+async def test_while_redis_is_away_this_process_counts_and_asks_it_again_only_now_and_then(container, minute):
     rates = RateLimits(container.metrics, redis_url="redis://127.0.0.1:1/0", plan=PLAN)
     principal = Principal("acme", "key_1", Role.AGENT, Tier.FREE)
-    assert [(await rates.spend(principal))[0] for _ in range(4)] == [True, True, True, False]
-    await rates.check_failures("10.0.0.1")
-    await rates.failed("10.0.0.1")
+    with structlog.testing.capture_logs() as logs:
+        assert [(await rates.spend(principal))[0] for _ in range(4)] == [True, True, True, False]
+        await rates.check_failures("10.0.0.1")
+        await rates.failed("10.0.0.1")
+        assert len(logs) == 1
+        minute.at += REDIS_PAUSE_S
+        await rates.check_failures("10.0.0.1")
+    assert [line["log_level"] for line in logs] == ["warning", "warning"]
+    assert "redis does not answer" in logs[0]["event"]
     await rates.close()
 
 
