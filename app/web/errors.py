@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import InvalidInput, NotFound, TrellisError
 from app.web.guard import SignInNeeded
@@ -22,7 +23,7 @@ def install_error_pages(app: FastAPI) -> None:
     app.add_exception_handler(TrellisError, _on_trellis)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_unforeseen)
+    app.add_middleware(_Unforeseen)
 
 
 def error_page(request: Request, status: int, title: str, detail: str) -> Response:
@@ -60,7 +61,27 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return error_page(request, error.status_code, "That is not possible here", error.detail)
 
 
-async def _on_unforeseen(request: Request, _error: Exception) -> Response:
-    number = getattr(request.state, "request_id", "")
-    detail = f"Something went wrong on our side. The log has the cause under the request id {number}."
-    return error_page(request, 500, "Internal error", detail)
+class _Unforeseen:
+    """Answers any other error with a page, and keeps it from the API's handlers around the console."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:
+            if started:
+                raise
+            _log.exception("unforeseen error")
+            request = Request(scope)
+            number = getattr(request.state, "request_id", "")
+            detail = f"Something went wrong on our side. The log has the cause under the request id {number}."
+            await error_page(request, 500, "Internal error", detail)(scope, receive, send)

@@ -20,6 +20,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
 # Half of the plot's width, in its own units: room for the longest bar on either side of the axis.
 HALF = 100.0
 _LEAST_QUOTE = 12
+_BEGINNING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,23 @@ class PassageView:
     cited: bool
     weak: bool
     parts: tuple[tuple[str, bool], ...]
+
+    @property
+    def excerpt(self) -> tuple[tuple[str | None, bool], ...]:
+        """What is quoted with its neighbours, else the beginning; None stands for parts that were left out."""
+        quoted = [place for place, (_, is_quoted) in enumerate(self.parts) if is_quoted]
+        near = {place + step for place in quoted for step in (-1, 0, 1)} if quoted else set(range(_BEGINNING))
+        shown: list[tuple[str | None, bool]] = []
+        for place, part in enumerate(self.parts):
+            if place in near:
+                shown.append(part)
+            elif not shown or shown[-1][0] is not None:
+                shown.append((None, False))
+        return tuple(shown)
+
+    @property
+    def shortened(self) -> bool:
+        return any(text is None for text, _ in self.excerpt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,14 @@ def upgrade() -> None:
     op.create_index("ix_budget_leases_expiry", "budget_leases", ["tenant_id", "expires_at"], unique=False)
 
     op.create_table(
+        "console_used_tickets",
+        sa.Column("nonce", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("nonce", name="pk_console_used_tickets"),
+    )
+    op.create_index("ix_console_used_tickets_expires_at", "console_used_tickets", ["expires_at"], unique=False)
+
+    op.create_table(
         "crm_contacts",
         sa.Column("email", sa.String(length=320), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -567,6 +575,9 @@ def downgrade() -> None:
 
     op.drop_table("decisions")
     op.drop_table("crm_contacts")
+    op.drop_index("ix_console_used_tickets_expires_at", table_name="console_used_tickets")
+
+    op.drop_table("console_used_tickets")
     op.drop_index("ix_budget_leases_expiry", table_name="budget_leases")
 
     op.drop_table("budget_leases")
