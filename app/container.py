@@ -37,7 +37,7 @@ from app.governance.models_keys import Tenant
 from app.governance.openfeature import FlagProvider
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
-from app.http.approvals import Resume
+from app.agent.tools.approvals import Resume
 from app.http.health import Check, Readiness
 from app.http.rates import RateLimits
 from app.integrations import registry as integrations

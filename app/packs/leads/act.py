@@ -68,9 +68,7 @@ class Actor:
             decision.tool_calls = [*reads, *(outcome.as_row() for outcome in written.outcomes)]
             decision.state = state
             lead.updated_at = now
-            lead.status = (
-                STATUS_AFTER[Action(decision.action)] if state is not DecisionState.FAILED else (LeadStatus.ESCALATED)
-            )
+            lead.status = lead_status(Action(decision.action), state)
             lead.follow_up_at = _follow_up(decision, now)
             news = Written(tuple(o for o in written.outcomes if o.key not in told), written.mail)
             self._tell(session, principal, lead, decision.id, news, now)
@@ -127,6 +125,13 @@ def state_after(outcomes: Sequence[ToolOutcome]) -> DecisionState:
     if states & {OutcomeState.FAILED, OutcomeState.PARKED}:
         return DecisionState.FAILED
     return DecisionState.DONE
+
+
+def lead_status(action: Action, state: DecisionState) -> LeadStatus:
+    """Where the lead stands: a write that failed or may have happened needs a person, one that waits is no answer."""
+    if state is DecisionState.FAILED:
+        return LeadStatus.ESCALATED
+    return LeadStatus.WAITING if state is DecisionState.WAITING_APPROVAL else STATUS_AFTER[action]
 
 
 def _follow_up(decision: Decision, now: datetime) -> datetime | None:

@@ -22,7 +22,10 @@ class Action(StrEnum):
 
 
 class LeadStatus(StrEnum):
+    """`new` waits for its first decision, `waiting` for a person to approve what the decision writes."""
+
     NEW = "new"
+    WAITING = "waiting"
     ANSWERED = "answered"
     SCHEDULED = "scheduled"
     NURTURING = "nurturing"

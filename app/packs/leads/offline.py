@@ -121,7 +121,7 @@ class _Parts:
     @classmethod
     def load(cls) -> "_Parts":
         lexicon, guess = Lexicon.load(), LanguageGuess.load()
-        return cls(lexicon, guess, Quoter(Glossary.load(), lexicon.unimportant), Replies.load(guess))
+        return cls(lexicon, guess, Quoter(Glossary.load(), guess, lexicon.unimportant), Replies.load(guess))
 
 
 def offline_decider() -> OfflineDecider:

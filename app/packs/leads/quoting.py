@@ -3,27 +3,28 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from app.knowledge.language import Glossary, fold
+from app.knowledge.language import Glossary, LanguageGuess, fold
 from app.packs.leads.facts import PassageFacts
+from app.packs.leads.sentences import LONGEST, questions, quotable
 
 MAX_QUOTES = 4
-MAX_QUOTE_CHARACTERS = 320
-_LEAST_OF_BEST = 0.45
-_STEM = 5
-_FIGURE_WEIGHT = 1.5
-_SENTENCE = re.compile(r"(?<=[.!?…])\s+(?=[^\s|])|(?<=[。！？])|\n+")
+_MAX_QUESTIONS = 6
+_A_QUESTION = 2
+_LEAST_OF_BEST = 0.7
+_FEWEST_SHARED = 2
+_STEM, _SHORT = 5, 3
+_FIGURE, _CONTEXT, _BACKGROUND, _OWN_LANGUAGE = 1.5, 0.6, 0.25, 1.5
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*")
-_MARKUP = re.compile(r"\*{1,3}|`|^#{1,6}\s+|^\s*(?:[-*]|\d+\.)\s+", re.MULTILINE)
-_ROW = re.compile(r"^\s*\|(.+)\|\s*$")
-_RULE = re.compile(r"^[\s|:-]+$")
-_MONEY = re.compile(r"[€$£¥]\s?\d|\d\s?(?:€|EUR|USD|GBP)")
-_SHORT = 3
+_AMOUNT = re.compile(r"[€$£¥]\s?\d|\d\s?(?:€|EUR|USD|GBP|%)")
+_PER_AMOUNT, _MOST_AMOUNTS = 0.25, 4
 _KEPT_PASSAGES = 2048
+
+Terms = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,12 @@ class Quote:
 
     passage: PassageFacts
     text: str
-    weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`coverage` is the share (0 to 1, by weight) of the question's words that the passages know; None where no
-    word can be compared, for the question is in a language that neither passages nor glossary have.
+    """`coverage` is the share (0 to 1) of the question's words that the passages know; None where no word can be
+    compared, for the question is in a language that neither passages nor glossary have.
     """
 
     quotes: tuple[Quote, ...]
@@ -50,8 +50,41 @@ class _Unit:
     """A sentence that can be quoted, with its words as they are compared."""
 
     text: str
-    terms: frozenset[str]
-    names_money: bool
+    terms: Terms
+    context: Terms
+    amounts: int
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    passage: PassageFacts
+    unit: _Unit
+    place: int
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The words of one question with their weights: rare ones weigh more, those of the rest of the message less."""
+
+    weights: Mapping[str, float]
+    asked: Terms
+    language: str | None
+    price: bool
+
+    def weigh(self, found: _Found) -> float:
+        unit = found.unit
+        own = unit.terms & self.weights.keys()
+        around = (unit.context - unit.terms) & self.asked
+        if len(own & self.asked) + len(around) < min(_FEWEST_SHARED, len(self.asked)):
+            return 0.0
+        weight = sum(self.weights[term] for term in own) + _CONTEXT * sum(self.weights[term] for term in around)
+        # A long sentence shares words by its length alone.
+        weight /= math.sqrt(1 + len(unit.text) / LONGEST)
+        weight *= 1 + _PER_AMOUNT * min(_MOST_AMOUNTS, unit.amounts) if self.price else 1.0
+        weight *= _OWN_LANGUAGE if unit.language == self.language else 1.0
+        return weight * found.passage.score
 
 
 class Quoter:
@@ -60,36 +93,56 @@ class Quoter:
     The sentences of the last 2,048 passages are kept as they are compared.
     """
 
-    def __init__(self, glossary: Glossary, unimportant: Sequence[str]) -> None:
+    def __init__(self, glossary: Glossary, guess: LanguageGuess, unimportant: Sequence[str]) -> None:
         self._glossary = glossary
+        self._guess = guess
         self._unimportant = frozenset(fold(word) for word in unimportant)
         self._units: LRUCache[str, tuple[_Unit, ...]] = LRUCache(_KEPT_PASSAGES)
 
-    def answer(self, question: str, language: str | None, passages: Sequence[PassageFacts], *, price: bool) -> Answer:
-        """Quotes in the order of the passages (best first), at most four.
+    def answer(self, message: str, language: str | None, passages: Sequence[PassageFacts], *, price: bool) -> Answer:
+        """At most four quotes, in the order of the passages (best first) and of their sentences.
 
         Args:
-            language: the question's primary subtag, None where it is unknown.
-            price: the question asks for money, so a sentence with an amount counts for more.
+            language: the message's primary subtag, None where it is unknown.
+            price: the message asks for money, so a sentence counts for more with each amount that it names.
         """
-        asked = self._terms(question)
-        english = frozenset() if language == "en" else self._terms(self._glossary.english(question, language))
-        units = [(passage, unit) for passage in passages for unit in self._units_of(passage.text)]
-        known = Counter(term for _, unit in units for term in unit.terms)
-        wanted = {term: math.log(1 + len(units) / known[term]) for term in asked | english if known[term]}
-        weighed = [
-            Quote(passage, unit.text, _weight(unit, wanted, price=price) * passage.score) for passage, unit in units
-        ]
-        return Answer(_best(weighed), _share(asked if language in ("en", None) else english, known))
+        pairs = [(passage, unit) for passage in passages for unit in self._units_of(passage)]
+        units = [_Found(passage, unit, place) for place, (passage, unit) in enumerate(pairs)]
+        known = Counter(term for found in units for term in found.unit.terms | found.unit.context)
+        background = self._asked(message, language)
+        chosen: dict[str, _Found] = {}
+        asked_parts = questions(message)[:_MAX_QUESTIONS]
+        for asked in (self._asked(part, language) for part in asked_parts):
+            wanted = _Wanted(_weights(asked, background, known, len(units)), asked & known.keys(), language, price)
+            for found in _best(wanted, units):
+                chosen.setdefault(found.unit.text, found)
+        quotes = tuple(Quote(found.passage, found.unit.text) for found in _apart(chosen.values()))
+        return Answer(quotes, self._coverage(" ".join(asked_parts), language, known))
 
-    def _units_of(self, text: str) -> tuple[_Unit, ...]:
-        kept: tuple[_Unit, ...] | None = self._units.get(text)
+    def _asked(self, text: str, language: str | None) -> Terms:
+        english = "" if language == "en" else self._glossary.english(text, language)
+        return self._terms(text) | self._terms(english)
+
+    def _coverage(self, asked: str, language: str | None, known: Mapping[str, int]) -> float | None:
+        comparable = asked if language in ("en", None) else self._glossary.english(asked, language)
+        words = [term for term in self._terms(comparable) if not term[0].isdigit()]
+        return sum(term in known for term in words) / len(words) if words else None
+
+    def _units_of(self, passage: PassageFacts) -> tuple[_Unit, ...]:
+        key = f"{passage.title}\0{passage.text}"
+        kept: tuple[_Unit, ...] | None = self._units.get(key)
         if kept is None:
-            kept = tuple(_Unit(unit, self._terms(unit), bool(_MONEY.search(unit))) for unit in sentences(text))
-            self._units[text] = kept
+            language, title = self._guess(passage.text), self._terms(passage.title)
+            kept = tuple(
+                _Unit(
+                    s.text, self._terms(s.text), self._terms(s.context) | title, len(_AMOUNT.findall(s.text)), language
+                )
+                for s in quotable(passage.text)
+            )
+            self._units[key] = kept
         return kept
 
-    def _terms(self, text: str) -> frozenset[str]:
+    def _terms(self, text: str) -> Terms:
         words = _WORD.findall(fold(text))
         return frozenset(
             word if word[0].isdigit() else word[:_STEM]
@@ -98,63 +151,35 @@ class Quoter:
         )
 
 
-def _weight(unit: _Unit, wanted: Mapping[str, float], *, price: bool) -> float:
-    shared = sum(wanted[term] * (_FIGURE_WEIGHT if term[0].isdigit() else 1.0) for term in unit.terms & wanted.keys())
-    # A long sentence shares words by its length alone.
-    shared /= math.sqrt(1 + len(unit.text) / MAX_QUOTE_CHARACTERS)
-    return shared * _FIGURE_WEIGHT if price and unit.names_money else shared
+def _weights(asked: Terms, background: Terms, known: Mapping[str, int], units: int) -> dict[str, float]:
+    def weight(term: str) -> float:
+        # Half the usual weight of rarity: the words of the topic itself are common in what was found for it.
+        rare = (1 + math.log(1 + units / known[term]) / 2) * (_FIGURE if term[0].isdigit() else 1.0)
+        return rare if term in asked else rare * _BACKGROUND
+
+    return {term: weight(term) for term in asked | background if term in known}
 
 
-def _share(asked: frozenset[str], known: Mapping[str, int]) -> float | None:
-    words = {term for term in asked if not term[0].isdigit()}
-    return sum(term in known for term in words) / len(words) if words else None
+def _best(wanted: _Wanted, units: Iterable[_Found]) -> list[_Found]:
+    """The best sentence for one question and perhaps a second one that is nearly as good."""
+    weighed = [_Found(found.passage, found.unit, found.place, wanted.weigh(found)) for found in units]
+    ranked = sorted((found for found in weighed if found.weight > 0), key=lambda found: (-found.weight, found.place))
+    return [found for found in ranked[:_A_QUESTION] if found.weight >= _LEAST_OF_BEST * ranked[0].weight]
 
 
-def _best(weighed: Sequence[Quote]) -> tuple[Quote, ...]:
-    ranked = sorted(enumerate(weighed), key=lambda entry: (-entry[1].weight, entry[0]))
-    if not ranked or ranked[0][1].weight <= 0:
-        return ()
-    least = _LEAST_OF_BEST * ranked[0][1].weight
-    chosen: dict[str, tuple[int, Quote]] = {}
-    for place, quote in ranked:
-        if quote.weight < least or len(chosen) == MAX_QUOTES:
-            break
-        chosen.setdefault(quote.text, (place, quote))
-    return tuple(quote for _, quote in sorted(chosen.values(), key=lambda entry: entry[0]))
+def _apart(chosen: Iterable[_Found]) -> list[_Found]:
+    """The four that weigh most, none of them part of another, in reading order."""
+    kept: list[_Found] = []
+    for found in sorted(chosen, key=lambda one: (-one.weight, one.place)):
+        if len(kept) < MAX_QUOTES and not any(_overlap(found.unit.text, other.unit.text) for other in kept):
+            kept.append(found)
+    return sorted(kept, key=lambda one: one.place)
 
 
-def sentences(text: str) -> Iterator[str]:
-    """The units that can be quoted by themselves: sentences, list items, rows of tables with their headings."""
-    head: list[str] | None = None
-    for line in text.splitlines():
-        row = _ROW.match(line)
-        if row is None:
-            head = None
-            yield from _plain(line)
-        elif _RULE.match(line):
-            continue
-        elif head is None:
-            head = _cells(row[1])
-        else:
-            yield _shortened(_spoken_row(head, _cells(row[1])))
-
-
-def _plain(line: str) -> Iterator[str]:
-    for sentence in _SENTENCE.split(_MARKUP.sub("", line)):
-        if sentence.strip():
-            yield _shortened(" ".join(sentence.split()))
-
-
-def _cells(row: str) -> list[str]:
-    return [" ".join(_MARKUP.sub("", cell).split()) for cell in row.split("|")]
-
-
-def _spoken_row(head: Sequence[str], cells: Sequence[str]) -> str:
-    pairs = [f"{name} {cell}".strip() for name, cell in zip(head[1:], cells[1:], strict=False) if cell]
-    return f"{cells[0]}: {', '.join(pairs)}" if pairs else cells[0]
-
-
-def _shortened(sentence: str) -> str:
-    if len(sentence) <= MAX_QUOTE_CHARACTERS:
-        return sentence
-    return sentence[: MAX_QUOTE_CHARACTERS - 1].rsplit(" ", 1)[0] + "…"
+def _overlap(one: str, other: str) -> bool:
+    shorter, longer = sorted((one, other), key=len)
+    return (
+        shorter in longer
+        or longer.startswith(shorter[len(shorter) // 2 :])
+        or longer.endswith(shorter[: len(shorter) // 2])
+    )

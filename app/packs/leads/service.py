@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Conflict, InvalidInput
@@ -50,6 +51,16 @@ class LeadFilter:
     email: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """One for each filter that is set."""
+        column_of = {"status": Lead.status, "source": Lead.source, "email": Lead.email}
+        found = [column == value for name, column in column_of.items() if (value := getattr(self, name)) is not None]
+        if self.created_after is not None:
+            found.append(Lead.created_at >= self.created_after)
+        if self.created_before is not None:
+            found.append(Lead.created_at < self.created_before)
+        return found
 
 
 class LeadService:
@@ -120,18 +131,9 @@ class LeadService:
     async def page(
         self, session: AsyncSession, principal: Principal, wanted: LeadFilter, cursor: str | None, limit: int
     ) -> LeadPage:
-        conditions = [
-            condition
-            for value, condition in (
-                (wanted.status, Lead.status == wanted.status),
-                (wanted.source, Lead.source == wanted.source),
-                (wanted.email, Lead.email == wanted.email),
-                (wanted.created_after, Lead.created_at >= wanted.created_after),
-                (wanted.created_before, Lead.created_at < wanted.created_before),
-            )
-            if value is not None
-        ]
-        found = await LeadRepository(session, principal.tenant_id).page(*conditions, cursor=cursor, limit=limit)
+        found = await LeadRepository(session, principal.tenant_id).page(
+            *wanted.conditions(), cursor=cursor, limit=limit
+        )
         items = [LeadOut.model_validate(lead) for lead in found.items]
         return LeadPage(items=items, next_cursor=found.next_cursor)
 

@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.agent.tools import Effect, Tool, ToolContext
 from app.clock import Clock
-from app.integrations.base import Calendar, Contact, ContactRef, Crm, Mail, Mailer, Slot
+from app.integrations.base import Booking, Calendar, Contact, ContactRef, Crm, Mail, Mailer, Slot
+from app.integrations.errors import SlotTaken
 from app.knowledge.retrieve import Retriever
 
 BOT = "leads"
 MEETING_MINUTES = 30
+BOOKING_ATTEMPTS = 8
+SLOTS_TO_CHOOSE_FROM = 100
 DAYS_AHEAD = 10
 
 
@@ -81,14 +84,7 @@ def build_tools(
         return {"id": await crm.add_note(context.principal.tenant_id, ref, args.text, key=context.key)}
 
     async def calendar_book(context: ToolContext, args: BookArgs) -> Mapping[str, Any]:
-        booking = await calendar.book(
-            context.principal.tenant_id,
-            Slot(args.start, args.end),
-            args.email,
-            args.title,
-            args.description,
-            key=context.key,
-        )
+        booking = await book_nearest(calendar, clock(), context, args)
         slot = booking.slot
         return {"id": booking.id, "start": slot.start.isoformat(), "end": slot.end.isoformat(), "url": booking.url}
 
@@ -139,6 +135,22 @@ def build_tools(
             idempotent=mailer.idempotent,
         ),
     )
+
+
+async def book_nearest(calendar: Calendar, now: datetime, context: ToolContext, args: BookArgs) -> Booking:
+    """Books the wanted slot, or where somebody was faster the nearest one that is free.
+
+    Raises SlotTaken where each of eight slots was taken while it was tried.
+    """
+    tenant_id = context.principal.tenant_id
+    wanted = Slot(args.start, args.end)
+    for _ in range(BOOKING_ATTEMPTS - 1):
+        try:
+            return await calendar.book(tenant_id, wanted, args.email, args.title, args.description, key=context.key)
+        except SlotTaken:
+            free = await free_slots(calendar, tenant_id, now, limit=SLOTS_TO_CHOOSE_FROM)
+            wanted = min(free, key=lambda slot: abs(slot.start - args.start), default=wanted)
+    return await calendar.book(tenant_id, wanted, args.email, args.title, args.description, key=context.key)
 
 
 async def free_slots(

@@ -1,0 +1,103 @@
+"""Markdown to what can be quoted by itself, and a message to what it asks."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+LONGEST = 320
+_SHORT_LINE = 60
+_ABBREVIATIONS = (
+    "zzgl",
+    "inkl",
+    "exkl",
+    "bzw",
+    "ca",
+    "Nr",
+    "z. B",
+    "e.g",
+    "i.e",
+    "incl",
+    "excl",
+    "approx",
+    "No",
+    "Dr",
+    "p. ej",
+    "env",
+)
+_SENTENCE = re.compile(
+    r"(?<=[.!?…])"
+    + "".join(rf"(?<!\b{re.escape(word)}\.)" for word in _ABBREVIATIONS)
+    + r"\s+(?=[^\s|])|(?<=[。！？])|\n+"
+)
+_LEAD = re.compile(r"^\s*(?:[-*]\s+|\d+\.\s+)?\*\*(.+?)\*\*[:.]?\s*")
+_MARKUP = re.compile(r"\*{1,3}|`|^#{1,6}\s+|^\s*(?:[-*]|\d+\.)\s+", re.MULTILINE)
+_ROW = re.compile(r"^\s*\|(.+)\|\s*$")
+_RULE = re.compile(r"^[\s|:-]+$")
+_QUESTION = re.compile(r"[?？؟;]\s*[)\"'»”]*$|か[。]?$")
+_GREEK_QUESTION = ";"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """`context` is what the page writes in front of the sentence: a bold question, a label, a table's heading."""
+
+    text: str
+    context: str = ""
+
+
+def quotable(text: str) -> Iterator[Sentence]:
+    """Sentences, neighbours together where both are short, and rows of tables spelled out; in reading order."""
+    head: list[str] | None = None
+    for line in text.splitlines():
+        row = _ROW.match(line)
+        if row is None:
+            head = None
+            yield from _paragraph(line)
+        elif _RULE.match(line):
+            continue
+        elif head is None:
+            head = _cells(row[1])
+        else:
+            yield Sentence(_shortened(_spoken_row(head, _cells(row[1]))))
+
+
+def questions(message: str) -> list[str]:
+    """The sentences that ask; every sentence where none does."""
+    parts = [part.strip() for part in _SENTENCE.split(message) if part.strip()]
+    asking = [part for part in parts if _QUESTION.search(part) and not part.endswith(_GREEK_QUESTION)]
+    greek = [part for part in parts if part.endswith(_GREEK_QUESTION) and not part.isascii()]
+    return asking or greek or parts
+
+
+def _paragraph(line: str) -> Iterator[Sentence]:
+    """A bold lead that asks is context alone; another one belongs to its first sentence too."""
+    lead = _LEAD.match(line)
+    context = _plain(lead[1]) if lead else ""
+    parts = [_plain(part) for part in _SENTENCE.split(line[lead.end() :] if lead else line) if _plain(part)]
+    if lead and not parts:
+        yield Sentence(_shortened(context))
+    for place, part in enumerate(parts):
+        labelled = place == 0 and context and not context.endswith("?") and len(part) < _SHORT_LINE
+        yield Sentence(_shortened(f"{context.rstrip('.:')}: {part}" if labelled else part), context)
+        following = parts[place + 1] if place + 1 < len(parts) else None
+        if following and len(part) + len(following) < LONGEST:
+            yield Sentence(f"{part} {following}", context)
+
+
+def _plain(text: str) -> str:
+    return " ".join(_MARKUP.sub("", text).split())
+
+
+def _cells(row: str) -> list[str]:
+    return [_plain(cell) for cell in row.split("|")]
+
+
+def _spoken_row(head: Sequence[str], cells: Sequence[str]) -> str:
+    pairs = [f"{name} {cell}".strip() for name, cell in zip(head[1:], cells[1:], strict=False) if cell]
+    return f"{cells[0]}: {', '.join(pairs)}" if pairs else cells[0]
+
+
+def _shortened(sentence: str) -> str:
+    if len(sentence) <= LONGEST:
+        return sentence
+    return sentence[: LONGEST - 1].rsplit(" ", 1)[0] + "…"
