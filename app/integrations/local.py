@@ -5,6 +5,7 @@ key gives back what the first call made, whatever else the second call says.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -63,11 +64,14 @@ class OutboxRepository(TenantRepository[OutboxMail]):
 
 
 async def _again_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
-    """Runs `work` once more where another writer got between its look and its insert: it then finds that row."""
-    try:
-        return await work()
-    except IntegrityError:
-        return await work()
+    """Runs `work` again where another writer got between its look and its insert: it then finds that row.
+
+    Twice at most: a contact can meet another writer of its address, and then one of its key.
+    """
+    for _ in range(2):
+        with suppress(IntegrityError):
+            return await work()
+    return await work()
 
 
 def _record(row: CrmContact) -> ContactRecord:
@@ -97,7 +101,8 @@ class LocalCrm:
             written = await writes.first(CrmWrite.key == key)
             if written is not None:
                 return ContactRef(written.contact_id)
-            row = await contacts.first(CrmContact.email == email) or contacts.add(self._empty(email))
+            query = contacts.query(CrmContact.email == email).with_for_update()
+            row = (await session.scalars(query)).first() or contacts.add(self._empty(email))
             self._fill(row, contact)
             await session.flush()
             writes.add(CrmWrite(id=new_id("write"), created_at=self._clock(), key=key, contact_id=row.id))
