@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from app.knowledge.language import Glossary, LanguageGuess, fold
 from app.packs.leads.facts import PassageFacts
-from app.packs.leads.sentences import LONGEST, questions, quotable
+from app.packs.leads.sentences import LONGEST, Sentence, questions, quotable
 
 MAX_QUOTES = 4
 _MAX_QUESTIONS = 6
@@ -21,7 +21,7 @@ _STEM, _SHORT = 5, 3
 _FIGURE, _CONTEXT, _BACKGROUND, _OWN_LANGUAGE = 1.5, 0.6, 0.25, 1.5
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*")
 _AMOUNT = re.compile(r"[€$£¥]\s?\d|\d\s?(?:€|EUR|USD|GBP|%)")
-_PER_AMOUNT, _MOST_AMOUNTS = 0.25, 4
+_PER_AMOUNT, _MOST_AMOUNTS = 0.2, 3
 _KEPT_PASSAGES = 2048
 
 Terms = frozenset[str]
@@ -54,6 +54,8 @@ class _Unit:
     context: Terms
     amounts: int
     language: str | None
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class _Found:
     unit: _Unit
     place: int
     weight: float = 0.0
+
+    def overlaps(self, other: "_Found") -> bool:
+        same = self.passage.chunk_id == other.passage.chunk_id
+        return same and self.unit.first <= other.unit.last and other.unit.first <= self.unit.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +139,20 @@ class Quoter:
         kept: tuple[_Unit, ...] | None = self._units.get(key)
         if kept is None:
             language, title = self._guess(passage.text), self._terms(passage.title)
-            kept = tuple(
-                _Unit(
-                    s.text, self._terms(s.text), self._terms(s.context) | title, len(_AMOUNT.findall(s.text)), language
-                )
-                for s in quotable(passage.text)
-            )
+            kept = tuple(self._unit(sentence, title, language) for sentence in quotable(passage.text))
             self._units[key] = kept
         return kept
+
+    def _unit(self, sentence: Sentence, title: Terms, language: str | None) -> _Unit:
+        return _Unit(
+            text=sentence.text,
+            terms=self._terms(sentence.text),
+            context=self._terms(sentence.context) | title,
+            amounts=len(_AMOUNT.findall(sentence.text)),
+            language=language,
+            first=sentence.first,
+            last=sentence.last,
+        )
 
     def _terms(self, text: str) -> Terms:
         words = _WORD.findall(fold(text))
@@ -171,15 +183,6 @@ def _apart(chosen: Iterable[_Found]) -> list[_Found]:
     """The four that weigh most, none of them part of another, in reading order."""
     kept: list[_Found] = []
     for found in sorted(chosen, key=lambda one: (-one.weight, one.place)):
-        if len(kept) < MAX_QUOTES and not any(_overlap(found.unit.text, other.unit.text) for other in kept):
+        if len(kept) < MAX_QUOTES and not any(found.overlaps(other) for other in kept):
             kept.append(found)
     return sorted(kept, key=lambda one: one.place)
-
-
-def _overlap(one: str, other: str) -> bool:
-    shorter, longer = sorted((one, other), key=len)
-    return (
-        shorter in longer
-        or longer.startswith(shorter[len(shorter) // 2 :])
-        or longer.endswith(shorter[: len(shorter) // 2])
-    )

@@ -6,29 +6,9 @@ from dataclasses import dataclass
 
 LONGEST = 320
 _SHORT_LINE = 60
-_ABBREVIATIONS = (
-    "zzgl",
-    "inkl",
-    "exkl",
-    "bzw",
-    "ca",
-    "Nr",
-    "z. B",
-    "e.g",
-    "i.e",
-    "incl",
-    "excl",
-    "approx",
-    "No",
-    "Dr",
-    "p. ej",
-    "env",
-)
-_SENTENCE = re.compile(
-    r"(?<=[.!?…])"
-    + "".join(rf"(?<!\b{re.escape(word)}\.)" for word in _ABBREVIATIONS)
-    + r"\s+(?=[^\s|])|(?<=[。！？])|\n+"
-)
+_ABBREVIATIONS = ("zzgl", "inkl", "exkl", "bzw", "ca", "Nr", "z. B", "e.g", "i.e", "incl", "excl", "approx", "No", "Dr")
+_NO_ABBREVIATION = "".join(rf"(?<!\b{re.escape(word)}\.)" for word in _ABBREVIATIONS)
+_SENTENCE = re.compile(rf"(?<=[.!?…]){_NO_ABBREVIATION}\s+(?=[^\s|])|(?<=[。！？])|\n+")
 _LEAD = re.compile(r"^\s*(?:[-*]\s+|\d+\.\s+)?\*\*(.+?)\*\*[:.]?\s*")
 _MARKUP = re.compile(r"\*{1,3}|`|^#{1,6}\s+|^\s*(?:[-*]|\d+\.)\s+", re.MULTILINE)
 _ROW = re.compile(r"^\s*\|(.+)\|\s*$")
@@ -39,26 +19,35 @@ _GREEK_QUESTION = ";"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`context` is what the page writes in front of the sentence: a bold question, a label, a table's heading."""
+    """`context` is what the page writes in front of the sentence: a bold question, a label.
+
+    `first` to `last` are the places of the single sentences in it, counted through the text.
+    """
 
     text: str
-    context: str = ""
+    context: str
+    first: int
+    last: int
 
 
 def quotable(text: str) -> Iterator[Sentence]:
     """Sentences, neighbours together where both are short, and rows of tables spelled out; in reading order."""
+    place = 0
     head: list[str] | None = None
     for line in text.splitlines():
         row = _ROW.match(line)
         if row is None:
             head = None
-            yield from _paragraph(line)
+            found = list(_paragraph(line, place))
+            yield from found
+            place += len(found)
         elif _RULE.match(line):
             continue
         elif head is None:
             head = _cells(row[1])
         else:
-            yield Sentence(_shortened(_spoken_row(head, _cells(row[1]))))
+            yield Sentence(_shortened(_spoken_row(head, _cells(row[1]))), "", place, place)
+            place += 1
 
 
 def questions(message: str) -> list[str]:
@@ -69,19 +58,19 @@ def questions(message: str) -> list[str]:
     return asking or greek or parts
 
 
-def _paragraph(line: str) -> Iterator[Sentence]:
+def _paragraph(line: str, place: int) -> Iterator[Sentence]:
     """A bold lead that asks is context alone; another one belongs to its first sentence too."""
     lead = _LEAD.match(line)
     context = _plain(lead[1]) if lead else ""
     parts = [_plain(part) for part in _SENTENCE.split(line[lead.end() :] if lead else line) if _plain(part)]
     if lead and not parts:
-        yield Sentence(_shortened(context))
-    for place, part in enumerate(parts):
-        labelled = place == 0 and context and not context.endswith("?") and len(part) < _SHORT_LINE
-        yield Sentence(_shortened(f"{context.rstrip('.:')}: {part}" if labelled else part), context)
-        following = parts[place + 1] if place + 1 < len(parts) else None
+        yield Sentence(_shortened(context), "", place, place)
+    for at, part in enumerate(parts, place):
+        labelled = at == place and context and not context.endswith("?") and len(part) < _SHORT_LINE
+        yield Sentence(_shortened(f"{context.rstrip('.:')}: {part}" if labelled else part), context, at, at)
+        following = parts[at - place + 1] if at - place + 1 < len(parts) else None
         if following and len(part) + len(following) < LONGEST:
-            yield Sentence(f"{part} {following}", context)
+            yield Sentence(f"{part} {following}", context, at, at + 1)
 
 
 def _plain(text: str) -> str:
