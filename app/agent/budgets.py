@@ -64,7 +64,7 @@ class DayUsage:
 class _Lease:
     """A process's part of a tenant's day: `granted` of it is in the database, the rest is in memory."""
 
-    __slots__ = ("granted", "inflight", "key", "lock", "spent", "synced_at")
+    __slots__ = ("granted", "growing", "inflight", "key", "lock", "spent", "synced_at")
 
     def __init__(self, key: LeaseKey, now: datetime) -> None:
         self.key = key
@@ -73,6 +73,11 @@ class _Lease:
         self.spent = Amount()
         self.synced_at = now
         self.lock = asyncio.Lock()
+        self.growing = 0
+
+    def grown(self, _growth: object) -> None:
+        """One of those that wait for more, or make it, is done with."""
+        self.growing -= 1
 
     def covers(self, need: Amount) -> bool:
         return (self.granted - self.spent - self.inflight).covers(need)
@@ -136,6 +141,8 @@ class Budgets:
             return lease.take(need)
         # Cut off between the commit and the figures in memory, it would count twice: so it runs to its end.
         growing = asyncio.ensure_future(self._grow(lease, self._caps_for(principal), need))
+        lease.growing += 1
+        growing.add_done_callback(lease.grown)
         try:
             reservation = await asyncio.shield(growing)
         except asyncio.CancelledError:
@@ -204,7 +211,8 @@ class Budgets:
         Whoever waited here while another grew the lease finds enough in it and asks the database nothing.
         """
         async with lease.lock:
-            now, key, spent = self._clock(), lease.key, lease.spent
+            # Read together: what is settled from here on stays covered by what was in flight.
+            now, key, spent, inflight = self._clock(), lease.key, lease.spent, lease.inflight
             if self._fresh(lease, need, now):
                 return lease.take(need)
             async with self._db.transaction() as session:
@@ -212,7 +220,6 @@ class Budgets:
                     await store.open_day(session, key.tenant_id, key.day, now)
                     await store.count(session, key.tenant_id, key.day, spent)
                 await store.release_expired(session, key.tenant_id, key.day, now)
-                inflight = lease.inflight
                 await store.resize(session, key, inflight, now, self._ttl)
                 more = Amount()
                 for size in (_lease_size(caps, need), need):
@@ -222,7 +229,6 @@ class Budgets:
                 await store.resize(session, key, inflight + more, now, self._ttl)
             lease.granted, lease.synced_at = inflight + more, now
             lease.spent -= spent
-            # What was settled meanwhile left the in-flight part, so its grant is free for others: no harm.
             return lease.take(need) if more.covers(need) else None
 
     async def _shrink(self, index: tuple[str, date], lease: _Lease) -> None:
@@ -233,7 +239,7 @@ class Budgets:
                     await store.resize(session, key, inflight, now, self._ttl)
             lease.granted, lease.synced_at = inflight, now
             lease.spent -= spent
-            if lease.inflight == Amount() and lease.spent == Amount():
+            if not lease.growing and lease.inflight == Amount() and lease.spent == Amount():
                 self._leases.pop(index, None)
 
     def _refuse_tenant(self, now: datetime) -> NoReturn:
