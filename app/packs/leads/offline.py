@@ -17,12 +17,12 @@ from app.packs.leads.facts import DecisionInputs
 from app.packs.leads.lexicon import Lexicon
 from app.packs.leads.models import Action
 from app.packs.leads.offline_rules import LATER, NOT_YET, RULES, VAGUE, Case, Rule
-from app.packs.leads.quoting import Answer, Quoter
+from app.packs.leads.quoting import Answer, Quote, Quoter
 from app.packs.leads.replies import Letter, Replies
 from app.packs.leads.schemas import LeadDecision
 from app.packs.leads.signals import Signal
 
-LEAST_COVERAGE = 0.34
+LEAST_COVERAGE = 0.26
 _WORD = re.compile(r"\w+")
 _UNKNOWN_COVERAGE = 0.5
 _EVIDENCE_BASE, _PER_MARGIN, _PER_COVERAGE = 0.35, 0.35, 0.30
@@ -71,8 +71,9 @@ class OfflineDecider:
 
     def _written(self, inputs: DecisionInputs, choice: _Choice, answer: Answer, language: str | None) -> LeadDecision:
         days = self._follow_up_days(inputs) if choice.action is Action.NURTURE else None
-        letter = self._letter(inputs, choice, answer, language, days)
-        cited = dict.fromkeys(quote.passage.chunk_id for quote in answer.quotes) if choice.cites else {}
+        quotes = _used(inputs, choice, answer)
+        letter = self._letter(inputs, choice, quotes, language, days)
+        cited = dict.fromkeys(quote.passage.chunk_id for quote in quotes)
         return LeadDecision(
             action=choice.action,
             confidence=round(choice.confidence, 2),
@@ -84,14 +85,18 @@ class OfflineDecider:
         )
 
     def _letter(
-        self, inputs: DecisionInputs, choice: _Choice, answer: Answer, language: str | None, days: int | None
+        self,
+        inputs: DecisionInputs,
+        choice: _Choice,
+        quotes: tuple[Quote, ...],
+        language: str | None,
+        days: int | None,
     ) -> Letter:
         replies, name = self._parts.replies, inputs.lead.name
         if choice.action is Action.RESPOND:
-            return replies.respond(language, name, answer.quotes)
+            return replies.respond(language, name, quotes)
         if choice.action is Action.SCHEDULE:
-            asked = any(inputs.enrichment.has(signal) for signal in _ASKING)
-            return replies.schedule(language, name, answer.quotes if asked else ())
+            return replies.schedule(language, name, quotes)
         if choice.letter == VAGUE:
             return replies.ask_back(language, name)
         if choice.letter == NOT_YET:
@@ -139,6 +144,15 @@ def last_month_named(text: str, calendar: Mapping[str, Any]) -> int | None:
         if word in named:
             return named[word]
     return next((number for name, number in seasons.items() if not name.isascii() and name in folded), None)
+
+
+def _used(inputs: DecisionInputs, choice: _Choice, answer: Answer) -> tuple[Quote, ...]:
+    """What the letter quotes; for an escalation, what the colleague may want to read."""
+    if choice.action is Action.SCHEDULE:
+        return answer.quotes if inputs.enrichment.has(*_ASKING) else ()
+    if choice.action is Action.RESPOND or (choice.action is Action.ESCALATE and choice.cites):
+        return answer.quotes
+    return ()
 
 
 def _by_rule(rule: Rule, case: Case) -> _Choice:

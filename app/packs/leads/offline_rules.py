@@ -35,7 +35,8 @@ Grounds = Callable[[Case], tuple[str, ...]]
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`grounds` names what the rule rests on, empty where it does not hold. `strength` is its confidence (0 to 1)
-    where nothing speaks against it. `letter` is the template of a nurturing reply; without one none is sent.
+    where nothing speaks against it. `letter` is the template of a nurturing reply; without one none is sent. An
+    escalation that `cites` shows the colleague what the pages say.
     """
 
     action: Action
@@ -96,15 +97,14 @@ def _silent_import(case: Case) -> tuple[str, ...]:
 
 RULES: tuple[Rule, ...] = (
     Rule(Action.ESCALATE, _findings, 0.95, "The message carries instructions to the agent", cites=False),
-    Rule(Action.DISQUALIFY, shows(Signal.AUTOREPLY), 0.88, "It is an automatic reply", cites=False),
-    Rule(Action.DISQUALIFY, shows(Signal.SPAM), 0.82, "Somebody wants to sell to us or to trick us", cites=False),
+    Rule(Action.DISQUALIFY, shows(Signal.AUTOREPLY), 0.88, "It is an automatic reply"),
+    Rule(Action.DISQUALIFY, shows(Signal.SPAM), 0.82, "Somebody wants to sell to us or to trick us"),
     Rule(Action.ESCALATE, shows(Signal.ABUSIVE), 0.80, "Insults or threats: a person judges them"),
     Rule(
         Action.DISQUALIFY,
         shows(Signal.WRONG_ADDRESS, unless=(Signal.EXISTING_CUSTOMER,)),
         0.65,
         "The message is meant for somebody else",
-        cites=False,
     ),
     Rule(Action.ESCALATE, shows(Signal.OUTAGE), 0.88, "Something does not work at a customer's"),
     Rule(Action.ESCALATE, shows(Signal.SECURITY_REPORT), 0.85, "Somebody reports a weakness"),
@@ -116,16 +116,16 @@ RULES: tuple[Rule, ...] = (
     Rule(Action.ESCALATE, shows(Signal.COMPLAINT), 0.78, "A complaint"),
     Rule(Action.DISQUALIFY, shows(Signal.MINOR), 0.75, "The writer is under age"),
     Rule(Action.DISQUALIFY, shows(Signal.COMPETITOR), 0.75, "A competitor asks"),
-    Rule(Action.DISQUALIFY, shows(Signal.JOB_SEEKER), 0.80, "Somebody looks for work or offers people", cites=False),
+    Rule(Action.DISQUALIFY, shows(Signal.JOB_SEEKER), 0.80, "Somebody looks for work or offers people"),
     Rule(Action.DISQUALIFY, shows(Signal.STUDENT), 0.75, "A study, not a purchase"),
-    Rule(Action.DISQUALIFY, shows(Signal.UNSUBSCRIBE), 0.85, "The person wants no more messages", cites=False),
+    Rule(Action.DISQUALIFY, shows(Signal.UNSUBSCRIBE), 0.85, "The person wants no more messages"),
     Rule(Action.DISQUALIFY, shows(Signal.NOT_SERVED), 0.78, "We do not sell there or for that"),
     Rule(Action.DISQUALIFY, _not_served, 0.75, "We do not sell in that country"),
     Rule(Action.NURTURE, _applied, 0.70, "We may sell in that country later", letter=NOT_YET),
     Rule(Action.ESCALATE, _large, 0.78, "A deal of this size is for a person"),
     Rule(Action.NURTURE, _not_now, 0.75, "Interested, but not now", letter=LATER),
     Rule(Action.SCHEDULE, _meeting, 0.80, "The person wants to meet"),
-    Rule(Action.SCHEDULE, shows(Signal.READY_TO_BUY, unless=_ASKING), 0.65, "The person wants to buy"),
+    Rule(Action.ESCALATE, shows(Signal.READY_TO_BUY, unless=_ASKING), 0.75, "An order: a person takes it"),
     Rule(Action.ESCALATE, _vague_reply, 0.60, "A short answer to an earlier message: a person reads on"),
     Rule(Action.NURTURE, _fresh_vague, 0.70, "The message says nothing yet: we ask back", letter=VAGUE),
     Rule(Action.NURTURE, _silent_import, 0.60, "An imported contact that asks nothing"),

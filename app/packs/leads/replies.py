@@ -46,7 +46,7 @@ class Replies:
         chosen = self._chosen(language)
         title = quotes[0].passage.title
         parts = [*self._quoted("respond", chosen, quotes), self._text(chosen, "invite")]
-        return self._letter(chosen, name, self._text(chosen, "subject_respond", title=title), parts)
+        return self._letter(chosen, name, self._text(chosen, "subject_respond", title=title), parts, "closing_quoted")
 
     def schedule(self, language: str | None, name: str, quotes: Sequence[Quote]) -> Letter:
         """Tells the time that is booked, in place of `{slot}`, and quotes what was asked besides."""
@@ -54,7 +54,8 @@ class Replies:
         parts = [self._text(chosen, "schedule", slot=SLOT_PLACEHOLDER)]
         if quotes:
             parts += self._quoted("also", chosen, quotes)
-        return self._letter(chosen, name, self._text(chosen, "subject_schedule"), parts)
+        closing = "closing_quoted" if quotes else "closing"
+        return self._letter(chosen, name, self._text(chosen, "subject_schedule"), parts, closing)
 
     def later(self, language: str | None, name: str, when: date) -> Letter:
         """Thanks, and names the month in which we come back."""
@@ -81,11 +82,11 @@ class Replies:
         parts = [self._text(language, template, quotes=lines)]
         return parts if spoken in (language, None) else [*parts, self._text(language, "other_language")]
 
-    def _letter(self, language: str, name: str, subject: str, parts: Sequence[str]) -> Letter:
+    def _letter(self, language: str, name: str, subject: str, parts: Sequence[str], closing: str = "closing") -> Letter:
         spoken = spoken_name(name)
         hello = self._text(language, "hello", name=spoken) if spoken else self._text(language, "hello_nameless")
         thanks = self._text(language, "thanks")
-        body = "\n\n".join([hello, thanks, *parts, self._text(language, "closing")])
+        body = "\n\n".join([hello, thanks, *parts, self._text(language, closing)])
         return Letter(subject[:MAX_SUBJECT], body)
 
     def _text(self, language: str, template: str, **values: object) -> str:
