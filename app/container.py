@@ -364,6 +364,8 @@ def _integration_settings(settings: Settings) -> integrations.IntegrationSetting
         salesforce_client_secret=secret("salesforce_client_secret"),
         google_calendar_id=settings.google_calendar_id or "",
         google_service_account_file=settings.google_service_account_file,
+        google_subject=settings.google_subject,
+        crm_fields=settings.crm_fields,
         sendgrid_key=secret("sendgrid_key"),
         mail_from=settings.mail_from,
     )

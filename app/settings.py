@@ -45,7 +45,8 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `session_secret` signs console cookies.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
-    `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are.
+    `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar
+    a delegated service account acts for. `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are.
     Sizes in bytes, times in seconds, money in USD.
     """
 
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     salesforce_client_secret: SecretStr | None = None
     google_calendar_id: str | None = None
     google_service_account_file: Path | None = None
+    google_subject: str | None = None
+    crm_fields: dict[str, str] = Field(default_factory=dict)
     sendgrid_key: SecretStr | None = None
 
     @field_validator("vendor_tenants", mode="before")
