@@ -76,6 +76,15 @@ def compact(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+def inline(value: Any) -> str:
+    """A JSON value in a sentence: text as it is, an object as `name: value` pairs."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{words(name)}: {inline(item)}" for name, item in value.items()) or "none"
+    return compact(value)
+
+
 def pretty(value: Any) -> str:
     """A JSON value over several lines."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
@@ -89,5 +98,6 @@ FILTERS: Mapping[str, Any] = {
     "duration": duration,
     "plural": plural,
     "compact": compact,
+    "inline": inline,
     "pretty": pretty,
 }

@@ -48,7 +48,7 @@ def build_pages(kit: Kit, service: LeadService) -> PackPages:
     _add_judging(routes, kit, service)
     return PackPages(
         router=routes,
-        nav=(NavEntry("Overview", LEADS), NavEntry("Leads", f"{LEADS}/list")),
+        nav=(NavEntry("Overview", f"{LEADS}/overview"), NavEntry("Leads", LEADS)),
         templates=Path(__file__).with_name("templates"),
         subjects=_subjects,
         describe=_describe,
@@ -78,14 +78,14 @@ async def _describe(session: AsyncSession, tenant_id: str, decision: Decision) -
 def _add_overview(routes: APIRouter, kit: Kit, service: LeadService) -> None:
     business = BusinessMetrics(kit)
 
-    @routes.get("")
+    @routes.get("/overview")
     async def overview(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
         report = await business.report(principal, None, None)
         live = await _live(shell, kit, service, principal)
         total = report.total
         return shell.page(request, "leads/overview.html", report=report, figures=figures(total), **live)
 
-    @routes.get("/live")
+    @routes.get("/overview/live")
     async def live_part(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
         return shell.page(request, "leads/live.html", **await _live(shell, kit, service, principal))
 
@@ -116,7 +116,7 @@ def _add_intake(routes: APIRouter, kit: Kit, service: LeadService) -> None:
 
 
 def _add_leads(routes: APIRouter, kit: Kit, service: LeadService) -> None:
-    @routes.get("/list")
+    @routes.get("")
     async def list_leads(
         request: Request,
         shell: CurrentShell,

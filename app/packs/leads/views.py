@@ -8,7 +8,7 @@ from app.governance.outcomes import BusinessMetrics
 from app.packs.leads.facts import DecisionInputs, PassageFacts, SlotFacts
 from app.packs.leads.models import Action
 from app.packs.leads.planning import SLOT_PLACEHOLDER, spoken
-from app.packs.leads.quoting import sentences
+from app.packs.leads.sentences import quotable
 
 PHRASES: Mapping[str, tuple[str, str]] = {
     Action.RESPOND: ("answer", ""),
@@ -17,8 +17,8 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     Action.ESCALATE: ("hand", " over to a person"),
     Action.DISQUALIFY: ("write no further to", ""),
 }
-# Half of the plot's width, in its own units: room for the longest bar on either side of the axis.
-HALF = 100.0
+# The width of the plot of effects, in its own units.
+PLOT = 200.0
 _LEAST_QUOTE = 12
 _BEGINNING = 3
 
@@ -35,7 +35,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One contribution to the score: `start` and `width` place its bar in a plot from 0 to 2 * HALF."""
+    """One contribution to the score: `start` and `width` place its bar in a plot from 0 to `PLOT`."""
 
     feature: str
     value: str
@@ -85,6 +85,7 @@ class DecisionView:
     inputs: DecisionInputs
     gauges: tuple[Gauge, ...]
     effects: tuple[Effect, ...]
+    axis: float
     passages: tuple[PassageView, ...]
     said_action: str
     said_confidence: float
@@ -102,10 +103,12 @@ def view_of(decision: Decision) -> DecisionView:
     said = answer["model"]
     slot = SlotFacts.model_validate(answer["slot"]) if answer["slot"] else None
     mail = _mail(answer["subject"], answer["reply"], slot)
+    bars = effects(inputs.score.contributions)
     return DecisionView(
         inputs=inputs,
         gauges=_gauges(inputs, decision.confidence),
-        effects=effects(inputs.score.contributions),
+        effects=bars,
+        axis=next((bar.start if bar.log_odds >= 0 else bar.start + bar.width for bar in bars), 0.0),
         passages=_passages(inputs.passages, {row["chunk_id"] for row in decision.evidence}, answer["reply"]),
         said_action=said["action"],
         said_confidence=said["confidence"],
@@ -138,12 +141,14 @@ def _gauges(inputs: DecisionInputs, confidence: float) -> tuple[Gauge, ...]:
 
 def effects(contributions: Sequence[tuple[str, str, float]]) -> tuple[Effect, ...]:
     """Bars to the right of the axis for what raised the score, to the left for what lowered it, on one scale."""
-    largest = max((abs(log_odds) for _, _, log_odds in contributions), default=0.0) or 1.0
-    found = []
-    for feature, value, log_odds in contributions:
-        width = HALF * abs(log_odds) / largest
-        found.append(Effect(feature, value, log_odds, HALF if log_odds >= 0 else HALF - width, width))
-    return tuple(found)
+    lowest = min((log_odds for _, _, log_odds in contributions), default=0.0)
+    highest = max((log_odds for _, _, log_odds in contributions), default=0.0)
+    left, right = max(0.0, -lowest), max(0.0, highest)
+    unit = PLOT / (left + right or 1.0)
+    return tuple(
+        Effect(feature, value, log_odds, (left + min(0.0, log_odds)) * unit, abs(log_odds) * unit)
+        for feature, value, log_odds in contributions
+    )
 
 
 def _passages(passages: Sequence[PassageFacts], cited: set[str], reply: str) -> tuple[PassageView, ...]:
@@ -162,7 +167,16 @@ def _passages(passages: Sequence[PassageFacts], cited: set[str], reply: str) -> 
 
 
 def _parts(text: str, reply: str) -> tuple[tuple[str, bool], ...]:
-    return tuple((part, len(part) >= _LEAST_QUOTE and part in reply) for part in sentences(text))
+    """The passage sentence by sentence, with the questions that it answers in front of their answers."""
+    parts, question = [], ""
+    for sentence in quotable(text):
+        if sentence.first != sentence.last:
+            continue
+        if sentence.context.endswith("?") and sentence.context != question:
+            parts.append((sentence.context, False))
+        question = sentence.context
+        parts.append((sentence.text, len(sentence.text) >= _LEAST_QUOTE and sentence.text in reply))
+    return tuple(parts)
 
 
 def _mail(subject: str, reply: str, slot: SlotFacts | None) -> Mail | None:
