@@ -73,11 +73,7 @@ class _Lease:
         self.spent = Amount()
         self.synced_at = now
         self.lock = asyncio.Lock()
-        self.growing = 0
-
-    def grown(self, _growth: object) -> None:
-        """One of those that wait for more, or make it, is done with."""
-        self.growing -= 1
+        self.growing: set[asyncio.Future[Reservation | None]] = set()
 
     def covers(self, need: Amount) -> bool:
         return (self.granted - self.spent - self.inflight).covers(need)
@@ -141,8 +137,8 @@ class Budgets:
             return lease.take(need)
         # Cut off between the commit and the figures in memory, it would count twice: so it runs to its end.
         growing = asyncio.ensure_future(self._grow(lease, self._caps_for(principal), need))
-        lease.growing += 1
-        growing.add_done_callback(lease.grown)
+        lease.growing.add(growing)
+        growing.add_done_callback(lease.growing.discard)
         try:
             reservation = await asyncio.shield(growing)
         except asyncio.CancelledError:
@@ -183,6 +179,9 @@ class Budgets:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._background
             self._background = None
+        for lease in list(self._leases.values()):
+            if lease.growing:
+                await asyncio.wait(set(lease.growing))
         await self.sync()
 
     async def sync(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from app.agent.budget_store import Amount, DailyCaps
 from app.agent.budgets import Budgets, Reservation
 from app.agent.models import Approval, ApprovalState, BudgetLease, EffectState, ToolMode
 from app.agent.tools import EffectLedger, OutcomeState, ToolCallPlan
-from app.agent.tools.ledger import Verdict, Want
+from app.agent.tools.ledger import Claim, Verdict, Want
 from app.errors import BudgetExceeded, Conflict
 from app.storage.base import Base
 from app.storage.db import Database
@@ -205,53 +206,77 @@ async def test_figures_are_written_down_in_the_background(database: Database, cl
     await mine.stop()
 
 
-WANT = Want("k", "send", {"to": "x"}, False, 30)
+WANT = Want(TENANT, "dec_1", "k", "send", {"to": "x"}, False, 30)
 
 
 async def test_of_many_processes_one_claims_an_effect(database: Database, clock: StillClock) -> None:
     ledgers = [EffectLedger(database, clock) for _ in range(PROCESSES)]
-    claims = await asyncio.gather(*(ledger.claim(TENANT, "dec_1", [WANT]) for ledger in ledgers))
-    verdicts = [claim[0].verdict for claim in claims]
+    claims = await asyncio.gather(*(ledger.claim(WANT) for ledger in ledgers))
+    verdicts = [claim.verdict for claim in claims]
     assert sorted(verdict.name for verdict in verdicts) == ["BUSY"] * (PROCESSES - 1) + ["RUN"]
-    mine = next(claim[0] for claim in claims if claim[0].verdict is Verdict.RUN)
-    await ledgers[0].finish(TENANT, mine, EffectState.DONE, receipt={"id": 1})
-    again = (await ledgers[1].claim(TENANT, "dec_1", [WANT]))[0]
+    mine = next(claim for claim in claims if claim.verdict is Verdict.RUN)
+    await ledgers[0].finish(mine, EffectState.DONE, receipt={"id": 1})
+    again = await ledgers[1].claim(WANT)
     assert (again.verdict, again.receipt) == (Verdict.DONE, {"id": 1})
 
 
 async def test_of_many_processes_one_takes_up_a_failed_effect(database: Database, clock: StillClock) -> None:
     ledgers = [EffectLedger(database, clock) for _ in range(PROCESSES)]
-    first = (await ledgers[0].claim(TENANT, "dec_1", [WANT]))[0]
-    await ledgers[0].finish(TENANT, first, EffectState.FAILED, error="no")
-    claims = await asyncio.gather(*(ledger.claim(TENANT, "dec_1", [WANT]) for ledger in ledgers))
-    assert [claim[0].verdict for claim in claims].count(Verdict.RUN) == 1
+    first = await ledgers[0].claim(WANT)
+    await ledgers[0].finish(first, EffectState.FAILED, error="no")
+    claims = await asyncio.gather(*(ledger.claim(WANT) for ledger in ledgers))
+    assert [claim.verdict for claim in claims].count(Verdict.RUN) == 1
 
 
 async def test_a_late_receipt_of_a_parked_effect_is_kept_and_one_of_a_lost_claim_is_not(
     database: Database, clock: StillClock
 ) -> None:
     slow, other = EffectLedger(database, clock), EffectLedger(database, clock)
-    claim = (await slow.claim(TENANT, "dec_1", [WANT]))[0]
+    claim = await slow.claim(WANT)
     clock.advance(seconds=31)
-    assert (await other.claim(TENANT, "dec_1", [WANT]))[0].verdict is Verdict.PARKED
-    await slow.finish(TENANT, claim, EffectState.DONE, receipt="late")
-    assert (await other.claim(TENANT, "dec_1", [WANT]))[0].receipt == "late"
-    repeatable = Want("k2", "send", {}, True, 30)
-    lost = (await slow.claim(TENANT, "dec_1", [repeatable]))[0]
-    taken = (await other.claim(TENANT, "dec_1", [repeatable]))[0]
+    assert (await other.claim(WANT)).verdict is Verdict.PARKED
+    await slow.finish(claim, EffectState.DONE, receipt="late")
+    assert (await other.claim(WANT)).receipt == "late"
+    repeatable = replace(WANT, key="k2", repeatable=True)
+    lost = await slow.claim(repeatable)
+    taken = await other.claim(repeatable)
     assert taken.verdict is Verdict.RUN
-    await other.finish(TENANT, taken, EffectState.DONE, receipt="theirs")
-    await slow.finish(TENANT, lost, EffectState.FAILED, error="mine")
-    assert (await other.claim(TENANT, "dec_1", [repeatable]))[0].receipt == "theirs"
+    await other.finish(taken, EffectState.DONE, receipt="theirs")
+    await slow.finish(lost, EffectState.FAILED, error="mine")
+    assert (await other.claim(repeatable)).receipt == "theirs"
 
 
 async def test_several_effects_are_claimed_together(database: Database, clock: StillClock) -> None:
     ledger = EffectLedger(database, clock)
-    wants = [Want(f"k{n}", "send", {"n": n}, True, 30) for n in range(3)]
-    claims = await ledger.claim(TENANT, "dec_1", wants)
+    wants = [replace(WANT, key=f"k{n % 3}", args={"n": n}) for n in range(4)]
+    claims = await asyncio.gather(*(ledger.claim(want) for want in wants))
     assert [(claim.key, claim.verdict, claim.args) for claim in claims] == [
-        (f"k{n}", Verdict.RUN, {"n": n}) for n in range(3)
+        ("k0", Verdict.RUN, {"n": 0}),
+        ("k1", Verdict.RUN, {"n": 1}),
+        ("k2", Verdict.RUN, {"n": 2}),
+        ("k0", Verdict.BUSY, {"n": 0}),
     ]
+    await asyncio.gather(*(ledger.finish(claims[n], EffectState.DONE, receipt=n) for n in range(3)))
+    again = await asyncio.gather(*(ledger.claim(want) for want in wants))
+    assert [(claim.verdict, claim.receipt) for claim in again] == [(Verdict.DONE, n) for n in (0, 1, 2, 0)]
+
+
+async def test_a_claim_that_cannot_be_written_fails_no_other(database: Database, clock: StillClock) -> None:
+    ledger = EffectLedger(database, clock)
+    wants = [WANT, replace(WANT, key="bad", args={"n": object()}), replace(WANT, key="k2")]
+    good, bad, other = await asyncio.gather(*(ledger.claim(want) for want in wants), return_exceptions=True)
+    assert isinstance(bad, Exception)
+    assert [claim.verdict for claim in (good, other) if isinstance(claim, Claim)] == [Verdict.RUN] * 2
+
+
+async def test_a_claim_whose_caller_was_cancelled_counts_as_cut_off(database: Database, clock: StillClock) -> None:
+    ledger = EffectLedger(database, clock)
+    repeatable = replace(WANT, repeatable=True)
+    claiming = asyncio.create_task(ledger.claim(repeatable))
+    await asyncio.sleep(0)
+    claiming.cancel()
+    await asyncio.gather(claiming, return_exceptions=True)
+    assert (await ledger.claim(repeatable)).verdict is Verdict.RUN
 
 
 async def test_of_many_who_decide_one_approves_and_the_write_runs_once(database: Database, clock: StillClock) -> None:

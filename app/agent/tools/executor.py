@@ -170,25 +170,26 @@ class ToolExecutor:
         return await self._finished(context, plan, claim, ran)
 
     async def _finished(self, context: ToolContext, plan: ToolCallPlan, claim: Claim, ran: Ran) -> ToolOutcome:
-        tenant_id = context.principal.tenant_id
         if not ran.error:
-            await self._ledger.finish(tenant_id, claim, EffectState.DONE, receipt=ran.result)
+            await self._ledger.finish(claim, EffectState.DONE, receipt=ran.result)
             return self._outcome(plan, OutcomeState.DONE, ran.result)
         if not ran.uncertain:
-            await self._ledger.finish(tenant_id, claim, EffectState.FAILED, error=ran.error)
+            await self._ledger.finish(claim, EffectState.FAILED, error=ran.error)
             return self._outcome(plan, OutcomeState.FAILED, error=ran.error)
         error = f"{ran.error} It may have happened all the same: look, then settle it by hand."
-        await self._ledger.finish(tenant_id, claim, EffectState.PARKED, error=error)
+        await self._ledger.finish(claim, EffectState.PARKED, error=error)
         await self._audit_alone(context.principal, "effect.parked", context.subject_id, {"tool": plan.tool})
         return self._outcome(plan, OutcomeState.PARKED, error=error)
 
     async def _claimed(self, tool: Tool, context: ToolContext, args: Mapping[str, Any]) -> Claim:
         """A claim that is not busy: waits for whoever runs the same write now."""
         lease_s = self._runner.longest_s(tool) + _LEASE_MARGIN_S
-        want = Want(context.key, tool.name, args, tool.repeatable, lease_s)
+        want = Want(
+            context.principal.tenant_id, context.subject_id, context.key, tool.name, args, tool.repeatable, lease_s
+        )
         polls = 0
         while True:
-            claim = (await self._ledger.claim(context.principal.tenant_id, context.subject_id, [want]))[0]
+            claim = await self._ledger.claim(want)
             if claim.verdict is not Verdict.BUSY:
                 return claim
             await asyncio.sleep(_POLL_S[min(polls, len(_POLL_S) - 1)])

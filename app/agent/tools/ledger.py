@@ -4,17 +4,19 @@ What a crash can leave behind is a claim without a receipt. Then the write may o
 that is idempotent runs again with the same key and the same arguments, any other is parked for a person.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, RowMapping, Table, select, update
+from sqlalchemy import CursorResult, RowMapping, Table, bindparam, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.models import EffectRow, EffectState
+from app.agent.tools.batching import Batcher
 from app.clock import Clock
 from app.ids import new_id
 from app.storage.db import Database
@@ -37,6 +39,8 @@ class Verdict(Enum):
 class Want:
     """A write about to run. After `lease_s` seconds without a receipt it counts as cut off."""
 
+    tenant_id: str
+    subject_id: str
     key: str
     tool: str
     args: Mapping[str, Any]
@@ -50,6 +54,7 @@ class Claim:
 
     verdict: Verdict
     id: str
+    tenant_id: str
     key: str
     args: Mapping[str, Any]
     receipt: Any = None
@@ -57,114 +62,135 @@ class Claim:
 
 
 class EffectLedger:
-    """The effects of all tenants, in the database that all processes share."""
+    """The effects of all tenants, in the database that all processes share.
+
+    Claims that come at the same moment share one transaction, and so do receipts.
+    """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
         # Claims of this process that run now: those are not cut off, whatever their lease says.
         self._running: set[str] = set()
+        self._claims: Batcher[Want, Claim] = Batcher(self._claim_all)
+        self._receipts: Batcher[Mapping[str, Any], None] = Batcher(self._write_all)
 
-    async def claim(self, tenant_id: str, subject_id: str, wants: Sequence[Want]) -> list[Claim]:
-        """One verdict for each, in one transaction. A claim with RUN is ended by `finish`."""
-        now = self._clock()
-        claims = {want.key: Claim(Verdict.RUN, new_id("claim"), want.key, want.args) for want in wants}
-        async with self._db.transaction() as session:
-            new = await _insert(session, tenant_id, subject_id, wants, claims, now)
-            old = [want for want in wants if want.key not in new]
-            if old:
-                rows = await _rows(session, tenant_id, [want.key for want in old])
-                for want in old:
-                    claims[want.key] = await self._reclaim(session, want, claims[want.key].id, rows[want.key], now)
-        self._running.update(claim.id for claim in claims.values() if claim.verdict is Verdict.RUN)
-        return [claims[want.key] for want in wants]
-
-    async def finish(
-        self, tenant_id: str, claim: Claim, state: EffectState, *, receipt: Any = None, error: str = ""
-    ) -> None:
-        """Writes the receipt, or what went wrong. A claim that was taken over meanwhile changes nothing."""
-        ending = (
-            update(_EFFECTS)
-            .where(
-                _EFFECTS.c.tenant_id == tenant_id,
-                _EFFECTS.c.key == claim.key,
-                _EFFECTS.c.claim == claim.id,
-                _EFFECTS.c.state.in_((EffectState.CLAIMED, EffectState.PARKED)),
-            )
-            .values(state=state, receipt=receipt, error=error, updated_at=self._clock())
-        )
+    async def claim(self, want: Want) -> Claim:
+        """A claim with RUN is ended by `finish`, or by `forget`."""
+        claiming = self._claims.put(want)
         try:
-            async with self._db.transaction() as session:
-                await session.execute(ending)
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            claiming.add_done_callback(self._forget_claimed)
+            raise
+
+    async def finish(self, claim: Claim, state: EffectState, *, receipt: Any = None, error: str = "") -> None:
+        """Writes the receipt, or what went wrong. A claim that was taken over meanwhile changes nothing."""
+        ending = {"of_tenant": claim.tenant_id, "of_key": claim.key, "of_claim": claim.id}
+        try:
+            await asyncio.shield(
+                self._receipts.put({**ending, "new_state": state, "new_receipt": receipt, "new_error": error})
+            )
         finally:
-            self._running.discard(claim.id)
+            self.forget(claim)
 
     def forget(self, claim: Claim) -> None:
-        """The attempt was cancelled: its claim stays in the ledger and counts as cut off."""
+        """The attempt is over in this process; without a receipt its claim counts as cut off."""
         self._running.discard(claim.id)
+
+    def _forget_claimed(self, claiming: "asyncio.Future[Claim]") -> None:
+        if not claiming.cancelled() and claiming.exception() is None:
+            self.forget(claiming.result())
+
+    async def _claim_all(self, wants: Sequence[Want]) -> list[Claim]:
+        now = self._clock()
+        claims = [Claim(Verdict.RUN, new_id("claim"), want.tenant_id, want.key, want.args) for want in wants]
+        async with self._db.transaction() as session:
+            new = await _insert(session, wants, claims, now)
+            known = [number for number, claim in enumerate(claims) if claim.id not in new]
+            rows = await _rows(session, [claims[number] for number in known])
+            for number in known:
+                row = rows[claims[number].tenant_id, claims[number].key]
+                claims[number] = await self._reclaim(session, wants[number], claims[number].id, row, now)
+        self._running.update(claim.id for claim in claims if claim.verdict is Verdict.RUN)
+        return claims
 
     async def _reclaim(self, session: AsyncSession, want: Want, claim_id: str, row: RowMapping, now: datetime) -> Claim:
         def found(verdict: Verdict) -> Claim:
-            return Claim(verdict, claim_id, want.key, row["args"], row["receipt"], row["error"])
+            error = CUT_OFF if verdict is Verdict.PARKED and not row["error"] else row["error"]
+            return Claim(verdict, claim_id, want.tenant_id, want.key, row["args"], row["receipt"], error)
 
         if row["tool"] != want.tool:
             return found(Verdict.TAKEN)
         if row["state"] in (EffectState.DONE, EffectState.PARKED):
             return found(Verdict.DONE if row["state"] == EffectState.DONE else Verdict.PARKED)
         if row["state"] == EffectState.CLAIMED:
-            live = row["claim"] in self._running
-            if live or (not want.repeatable and row["claimed_until"] > now):
+            if row["claim"] in self._running or (not want.repeatable and row["claimed_until"] > now):
                 return found(Verdict.BUSY)
             if not want.repeatable:
-                parked = {"state": EffectState.PARKED, "error": CUT_OFF}
-                swapped = await _swap(session, row, parked, now)
-                return (
-                    Claim(Verdict.PARKED, claim_id, want.key, row["args"], None, CUT_OFF)
-                    if swapped
-                    else found(Verdict.BUSY)
-                )
+                parked = await _swap(session, row, now, state=EffectState.PARKED, error=CUT_OFF)
+                return found(Verdict.PARKED if parked else Verdict.BUSY)
         until = now + timedelta(seconds=want.lease_s)
-        taken = {"state": EffectState.CLAIMED, "claim": claim_id, "claimed_until": until, "error": ""}
-        return found(Verdict.RUN if await _swap(session, row, taken, now) else Verdict.BUSY)
+        ours = await _swap(session, row, now, state=EffectState.CLAIMED, claim=claim_id, claimed_until=until, error="")
+        return found(Verdict.RUN if ours else Verdict.BUSY)
+
+    async def _write_all(self, endings: Sequence[Mapping[str, Any]]) -> list[None]:
+        now = self._clock()
+        write = (
+            update(_EFFECTS)
+            .where(
+                _EFFECTS.c.tenant_id == bindparam("of_tenant"),
+                _EFFECTS.c.key == bindparam("of_key"),
+                _EFFECTS.c.claim == bindparam("of_claim"),
+                or_(_EFFECTS.c.state == EffectState.CLAIMED, _EFFECTS.c.state == EffectState.PARKED),
+            )
+            .values(
+                state=bindparam("new_state"),
+                receipt=bindparam("new_receipt"),
+                error=bindparam("new_error"),
+                updated_at=now,
+            )
+        )
+        # In one order everywhere: two processes that write the same rows wait for each other, and do not lock up.
+        ordered = sorted(endings, key=lambda ending: (ending["of_tenant"], ending["of_key"]))
+        async with self._db.transaction() as session:
+            await session.execute(write, [dict(ending) for ending in ordered])
+        return [None] * len(endings)
 
 
-async def _insert(
-    session: AsyncSession,
-    tenant_id: str,
-    subject_id: str,
-    wants: Sequence[Want],
-    claims: Mapping[str, Claim],
-    now: datetime,
-) -> set[str]:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+async def _insert(session: AsyncSession, wants: Sequence[Want], claims: Sequence[Claim], now: datetime) -> set[str]:
+    """Inserts what is new and returns the ids of those claims."""
     rows = [
         {
             "id": new_id("effect"),
-            "tenant_id": tenant_id,
+            "tenant_id": want.tenant_id,
             "created_at": now,
             "key": want.key,
             "tool": want.tool,
-            "subject_id": subject_id,
+            "subject_id": want.subject_id,
             "args": dict(want.args),
             "state": EffectState.CLAIMED,
-            "claim": claims[want.key].id,
+            "claim": claim.id,
             "claimed_until": now + timedelta(seconds=want.lease_s),
             "error": "",
             "updated_at": now,
         }
-        for want in wants
+        for want, claim in sorted(zip(wants, claims, strict=True), key=lambda pair: (pair[0].tenant_id, pair[0].key))
     ]
-    statement = dialect.insert(_EFFECTS).values(rows)
-    statement = statement.on_conflict_do_nothing(index_elements=["tenant_id", "key"])
-    return set((await session.scalars(statement.returning(_EFFECTS.c.key))).all())
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(_EFFECTS).on_conflict_do_nothing(index_elements=["tenant_id", "key"])
+    return set((await session.scalars(statement.returning(_EFFECTS.c.claim), rows)).all())
 
 
-async def _rows(session: AsyncSession, tenant_id: str, keys: Sequence[str]) -> dict[str, RowMapping]:
-    query = select(_EFFECTS).where(_EFFECTS.c.tenant_id == tenant_id, _EFFECTS.c.key.in_(keys))
-    return {row["key"]: row for row in (await session.execute(query)).mappings()}
+async def _rows(session: AsyncSession, claims: Sequence[Claim]) -> dict[tuple[str, str], RowMapping]:
+    if not claims:
+        return {}
+    keys = [(claim.tenant_id, claim.key) for claim in claims]
+    query = select(_EFFECTS).where(tuple_(_EFFECTS.c.tenant_id, _EFFECTS.c.key).in_(keys))
+    return {(row["tenant_id"], row["key"]): row for row in (await session.execute(query)).mappings()}
 
 
-async def _swap(session: AsyncSession, row: RowMapping, values: Mapping[str, Any], now: datetime) -> bool:
+async def _swap(session: AsyncSession, row: RowMapping, now: datetime, **values: Any) -> bool:
     """Changes the row where it still is as it was read."""
     same = (_EFFECTS.c.id == row["id"], _EFFECTS.c.claim == row["claim"], _EFFECTS.c.state == row["state"])
     change = update(_EFFECTS).where(*same).values(**values, updated_at=now)

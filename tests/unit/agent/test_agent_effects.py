@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.agent.models import EffectRow, EffectState
 from app.agent.tools import EffectLedger, OutcomeState, ToolCallPlan, ToolContext, ToolOutcome
-from app.agent.tools.ledger import Claim
+from app.agent.tools.ledger import Claim, Want
 from app.agent.tools.records import (
     EffectRepository,
     count_waiting,
@@ -40,11 +40,11 @@ class DyingLedger(EffectLedger):
         if point == self.point:
             raise Died(point)
 
-    async def claim(self, *args: Any) -> list[Claim]:
+    async def claim(self, want: Want) -> Claim:
         self.die("before claim")
-        claims = await super().claim(*args)
+        claim = await super().claim(want)
         self.die("after claim")
-        return claims
+        return claim
 
     async def finish(self, *args: Any, **settings: Any) -> None:
         self.die("after run")
