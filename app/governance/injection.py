@@ -50,6 +50,7 @@ _LOOK_ALIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u0578\u051d\u043a\u043c\u0442\u04cf\u0261\u03b1\u03bf\u03b5\u03c1\u03c4\u03c5\u03b9\u03ba\u03bd\u03c7",
     "aeopcyxijsdhnwkmtlgaoeptuikvx",
 )
+_WRAP = re.compile(r"(?<!\n)\n(?!\n)")
 _MIXED = re.compile(r"\w*[A-Za-z]\w*")
 
 
@@ -72,9 +73,11 @@ def suspicious(text: str) -> list[Finding]:
 
 def _findings(text: str, depth: int) -> Iterator[Finding]:
     yield from _hidden(text)
-    cleaned = clean(text)
+    lines = clean(text)
+    # A sentence goes on over a line's end; a frame is told by where a line begins.
+    flowing = _WRAP.sub(" ", lines)
     for rule, pattern in RULES:
-        match = pattern.search(cleaned)
+        match = pattern.search(lines if rule == "frame" else flowing)
         if match:
             yield Finding(rule, _excerpt(match[0]))
     yield from _comments(text)

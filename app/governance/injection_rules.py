@@ -29,7 +29,7 @@ _OVERRIDE = (
     r"\b(?:negeer|vergeet|sla)\b[^.\n]{0,50}\b(?:instructies|regels|aanwijzingen|opdrachten|richtlijnen)\b",
     r"\b(?:z?ignoruj\w*|zapomnij\w*|pomin\w*)\b[^.\n]{0,50}\b(?:instrukcj|polecen|regul|zasad|wytyczn)",
     r"(?:指示|命令|ルール|指令|プロンプト|制約)[^。\n]{0,15}(?:無視|忘れ|従わな)|(?:忽略|无视|無視|忘记)[^。\n]{0,15}(?:指令|指示|规则|規則|提示)",
-    r"\b(?:игнорируй|проигнорируй|забудь|не обращай внимания)\w*\b[^.\n]{0,50}(?:инструкци|правил|указани)",
+    r"\b(?:игнорируи|проигнорируи|забудь|не обращай внимания)\w*\b[^.\n]{0,50}(?:инструкци|правил|указани)",
     r"تجاهل[^.\n]{0,40}(?:التعليمات|الأوامر|القواعد)",
 )
 
@@ -169,7 +169,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 
 COMMENT_SPEAKS = re.compile(
-    r"\b(?:you|your|assistant|agent|ai|llm|bot|model|system|prompt|instruction|instructions|ignore|must|send|call|tool|"
+    r"\b(?:you|your|assistant|agent|ai|llm|bot|model|system|prompt|instruction|instructions|(?<!-)ignore(?! (?:start|end))|must|send|call|tool|"
     r"visitor|approve|approval|forward|e-?mail|reply|respond|answer|book|export|reveal)\b|anweisung|assistent|instruccion|consigne|指示"
 )
 

@@ -13,15 +13,15 @@ RRF_K = 60
 def fuse(rankings: Iterable[tuple[Sequence[str], float]], k: int = RRF_K) -> dict[str, float]:
     """Weighted reciprocal rank fusion: ids of each ranking (best first) with the ranking's weight, to fused scores.
 
-    Cormack, Clarke, Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning
-    methods" (SIGIR 2009), k = 60 as there; a weight divides the rank, as Qdrant's weighted RRF does:
-    1 / (rank / weight + k - 1), ranks from 1. A ranking with weight 0 adds nothing.
+    The sum of weight / (k + rank), ranks from 1; k = 60 as in Cormack, Clarke, Büttcher, "Reciprocal Rank Fusion
+    outperforms Condorcet and individual rank learning methods" (SIGIR 2009). Qdrant's own weighted RRF divides
+    the rank by the weight instead, which makes places in the lighter ranking count for more, not less.
     """
     scores: dict[str, float] = {}
     for ids, weight in rankings:
         if weight > 0:
             for rank, item in enumerate(ids, start=1):
-                scores[item] = scores.get(item, 0.0) + 1 / (rank / weight + k - 1)
+                scores[item] = scores.get(item, 0.0) + weight / (k + rank)
     return scores
 
 

@@ -20,7 +20,7 @@ DENSE_WEIGHT = 0.7
 # The vectors of a longer text say nothing about any part of it.
 MAX_QUERY_CHARACTERS = 2000
 MAX_LIMIT = 50
-WORDLLAMA_CALIBRATION = Calibration(cosine=5.9, lexical=7.2, intercept=-5.8, floor=0.6)
+WORDLLAMA_CALIBRATION = Calibration(cosine=4.6, lexical=6.5, intercept=-5.0, floor=0.6)
 
 _Key = tuple[Namespace, int, str, int, tuple[str, ...]]
 
