@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from openfeature import api as openfeature
@@ -25,6 +26,7 @@ from app.agent.prompts import PromptLibrary
 from app.agent.providers import CHEAP, Endpoint, build_routes, load_prices
 from app.agent.routing import ModelRouter
 from app.agent.tools import Approvals, ToolExecutor, ToolPolicies, ToolRegistry
+from app.agent.tools.approvals import Resume
 from app.clock import Clock, system_clock
 from app.errors import NotFound
 from app.governance.audit import Audit
@@ -37,12 +39,13 @@ from app.governance.models_keys import Tenant
 from app.governance.openfeature import FlagProvider
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
-from app.agent.tools.approvals import Resume
 from app.http.health import Check, Readiness
+from app.http.idempotency import purge_expired
 from app.http.rates import RateLimits
 from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
-from app.jobs.engine import Jobs
+from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
+from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.base import Embedder, VectorStore
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import OpenAiEmbedder, WordLlamaEmbedder
@@ -65,6 +68,8 @@ PACKS: tuple[Pack, ...] = (LEADS,)
 LOCAL_TENANT = "local"
 LOCAL_NAME = "This machine"
 LOCAL_KEY = "local.key"
+PURGE_KEYS = "http.purge_idempotency_keys"
+PURGE_SCHEDULE = Schedule(PURGE_KEYS, "23 * * * *", PURGE_KEYS)
 
 
 class Parts(Enum):
@@ -244,6 +249,8 @@ class _Builder:
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
         await self._start_jobs(jobs, runtimes)
+        rates = RateLimits(metrics, redis_url=settings.redis_url)
+        self.stack.push_async_callback(rates.close)
         return Container(
             settings=settings,
             db=db,
@@ -252,7 +259,7 @@ class _Builder:
             audit=audit,
             flags=flags,
             keys=KeyRing(db, clock),
-            rates=RateLimits(metrics, redis_url=settings.redis_url),
+            rates=rates,
             readiness=Readiness(self._checks(jobs)),
             open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
             approvals=executor.approvals,
@@ -317,11 +324,16 @@ class _Builder:
         return router, first.model if not endpoints else f"{first.model} at {endpoints[0].url}"
 
     async def _start_jobs(self, jobs: Jobs, runtimes: Mapping[str, PackRuntime]) -> None:
+        jobs.register([Job(PURGE_KEYS, MAINTENANCE_QUEUE, self._purge_keys)], (), [PURGE_SCHEDULE])
         for runtime in runtimes.values():
             jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
         works = self.parts is Parts.WORKER or (self.parts is Parts.SERVER and self.settings.worker)
         await jobs.start(worker=works)
         self.stack.push_async_callback(jobs.stop, self.settings.shutdown_grace_s)
+
+    async def _purge_keys(self, _context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
+        async with self.db.transaction() as session:
+            return {"purged": await purge_expired(session, self.clock())}
 
     def _checks(self, jobs: Jobs) -> dict[str, Check]:
         async def database() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import InvalidInput, Malformed, UnsupportedMedia
+from app.errors import InvalidInput, Malformed, TrellisError, UnsupportedMedia
+from app.http.strict import strict_json
 from app.packs.leads.schemas import BatchReport, LeadIn, LineProblem
 from app.packs.leads.service import LeadService
 from app.principal import Principal, Role
@@ -32,13 +32,14 @@ class Batch:
 
 
 def json_lines(text: str) -> Iterator[Line]:
-    for number, line in enumerate(text.splitlines(), 1):
+    # Only a line feed ends a line: splitlines() would also cut a string at U+2028.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            yield number, "is not JSON"
+            value = strict_json(line.encode())
+        except TrellisError as error:
+            yield number, error.detail.replace("The body", "the line")
             continue
         yield number, value if isinstance(value, dict) else "is not a JSON object"
 
@@ -76,6 +77,8 @@ def _check_header(header: Sequence[str], columns: Mapping[str, str], rename: Map
 def _csv_fields(row: Mapping[Any, Any], rename: Mapping[str, str]) -> Mapping[str, Any] | str:
     if None in row:
         return "has more values than the header has columns"
+    if any("\0" in value for value in row.values() if value is not None):
+        return "holds a NUL character"
     if any(value is None for value in row.values()):
         return "has fewer values than the header has columns"
     named = {rename.get(name, name): value for name, value in row.items() if value != ""}
