@@ -13,11 +13,13 @@ from app.packs.leads.wishes import Wishes
 
 UNKNOWN_LANGUAGE = "und"
 MAX_CHARACTERS = 20_000
+_WISH_CHARACTERS = 4_000
 _TAG = re.compile(r"([A-Za-z]{2,3})((?:[-_][A-Za-z0-9]{2,8})*)")
 _QUESTION_MARKS = "?？؟"
 _WORD = re.compile(r"\w+")
 _CARD_LENGTH = re.compile(r"(?:\d[ \u00a0-]?){13}")
 _FEW_WORDS, _FEWEST_WORDS = 6, 2
+_FEW_CHARACTERS = 60
 _ASKING = frozenset({Signal.ASKS_PRICE, Signal.ASKS_PRODUCT})
 
 
@@ -42,21 +44,17 @@ class Enricher:
         """
         text = message[:MAX_CHARACTERS]
         declared, guessed = language_tag(language), self._guess(text)
-        signals = self._signals(text, {primary(declared), guessed})
+        # A guess from a few words is good enough for a reply, not to leave the other languages unread.
+        unsure = declared is None and len(text) < _FEW_CHARACTERS
+        signals = self._signals(text, set() if unsure else {primary(declared), guessed})
         domain = email.rpartition("@")[2].strip().lower()
         return Enrichment(
             language=declared or guessed or UNKNOWN_LANGUAGE,
             email_kind=self._email_kind(domain),
             domain=domain,
             signals=tuple(sorted(signals)),
-            wished=self._wishes.find(text, now) if Signal.WANTS_MEETING in signals else None,
+            wished=self._wishes.find(text[:_WISH_CHARACTERS], now) if Signal.WANTS_MEETING in signals else None,
         )
-
-    def strengths(self, message: str, language: str) -> dict[Signal, int]:
-        """How many different phrases of the lexicon show each signal, for who has to weigh them."""
-        text = message[:MAX_CHARACTERS]
-        found = self._lexicon.phrases.find(text, {primary(language), self._guess(text)})
-        return {signal: len(phrases) for signal, phrases in found.items()}
 
     def _signals(self, text: str, languages: set[str | None]) -> set[Signal]:
         signals = set(self._lexicon.phrases.find(text, languages))

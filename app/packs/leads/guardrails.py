@@ -6,10 +6,22 @@ from dataclasses import dataclass, replace
 
 from app.packs.leads.facts import DecisionInputs
 from app.packs.leads.models import Action
+from app.packs.leads.planning import SLOT_PLACEHOLDER
 from app.packs.leads.schemas import LeadDecision
 
-_LINK = re.compile(r"(?i)\b(?:https?://|www\.)[^\s<>()\[\]\"']+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+# Addresses, and bare host names that a mail program would make a link of.
+_HOST = r"(?:[\w-]{1,63}\.){1,8}"
+_ENDINGS = (
+    "com|net|org|io|ai|app|dev|co|info|biz|example|test|eu|de|at|ch|fr|es|it|nl|be|pl|pt|uk|us|jp|cn|ru|xyz|top|site|"
+    "online|link|click|ly|me|cc|tv|gov|edu"
+)
+_LINK = re.compile(
+    rf"(?i)(?:\b[a-z][a-z0-9+-]{{1,14}}:/{{1,2}}|\bwww\.)[^\s<>()\[\]\"']+"
+    rf"|[\w.+-]{{1,64}}@{_HOST}[\w-]{{2,63}}"
+    rf"|\b{_HOST}(?:(?:{_ENDINGS})\b(?:/[^\s<>()\[\]\"']*|\?[^\s<>()\[\]\"']+)?|[a-z]{{2,24}}/[^\s<>()\[\]\"']+)"
+)
+_LINK_END = ".,;:!?…"
+_IMAGE = re.compile(r"!\[[^\]\[]{0,300}\]\([^)]{0,2000}\)")
 LINK_REMOVED = "[link removed]"
 
 A_PERSON_DECIDES = ("outage", "legal", "erasure", "press", "complaint")
@@ -109,24 +121,33 @@ def _a_slot_is_free(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
     return verdict.to(Action.ESCALATE, "No free slot was found.")
 
 
+def _no_unbooked_meeting(_inputs: DecisionInputs, verdict: Verdict) -> Verdict:
+    if verdict.action is Action.SCHEDULE or SLOT_PLACEHOLDER not in f"{verdict.subject} {verdict.reply}":
+        return verdict
+    return verdict.to(Action.ESCALATE, "The reply offers a meeting that would not be booked.")
+
+
 def _no_foreign_links(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
-    """A reply may carry only addresses that stand in the evidence: the way out for stolen data is closed."""
-    known = set(_LINK.findall(" ".join(p.text for p in inputs.passages)))
+    """A letter may carry only addresses that stand in the evidence: the way out for stolen data is closed."""
+    texts = " ".join(p.text for p in inputs.passages)
+    known = {match.group().rstrip(_LINK_END) for match in _LINK.finditer(texts)}
 
     def keep(match: re.Match[str]) -> str:
-        found = match.group().rstrip(".,;:!?")
-        return match.group() if found in known else LINK_REMOVED
+        found = match.group().rstrip(_LINK_END)
+        return match.group() if found in known else LINK_REMOVED + match.group()[len(found) :]
 
-    reply = _LINK.sub(keep, _IMAGE.sub(LINK_REMOVED, verdict.reply))
-    if reply == verdict.reply:
+    subject, reply = (_LINK.sub(keep, _IMAGE.sub(LINK_REMOVED, text)) for text in (verdict.subject, verdict.reply))
+    if (subject, reply) == (verdict.subject, verdict.reply):
         return verdict
-    return replace(verdict, reply=reply, overrides=(*verdict.overrides, "A link that no page carries was removed."))
+    removed = "A link that no page carries was removed."
+    return replace(verdict, subject=subject, reply=reply, overrides=(*verdict.overrides, removed))
 
 
 RULES: tuple[Rule, ...] = (
     _manipulation,
-    _unsubscribe,
+    # Before the wish to be left alone: an outage has to reach a person, which sends no mail either.
     _a_person_decides,
+    _unsubscribe,
     _known_evidence,
     _answers_rest_on_evidence,
     _answers_say_something,
@@ -134,6 +155,7 @@ RULES: tuple[Rule, ...] = (
     _pursue,
     _hot_lead,
     _a_slot_is_free,
+    _no_unbooked_meeting,
     _no_foreign_links,
 )
 

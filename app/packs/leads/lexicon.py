@@ -84,7 +84,7 @@ class _Index:
 
 @dataclass(frozen=True, slots=True)
 class _Turning:
-    """The words of one language that turn a phrase round."""
+    """The words that turn a phrase round."""
 
     before: frozenset[str] = frozenset()
     after: frozenset[str] = frozenset()
@@ -123,7 +123,8 @@ class Phrasebook:
             for language, phrases in entry.items():
                 if isinstance(phrases, list):
                     self._add(Signal(name), language, phrases)
-        self._turning = {language: _turning(document, language) for language in self._spaced}
+        self._turning = {language: _turning(document, [language]) for language in self._spaced}
+        self._any_turning = _turning(document, list(self._spaced))
 
     def _add(self, signal: Signal, language: str, phrases: Iterable[str]) -> None:
         if language in _UNSPACED:
@@ -139,12 +140,14 @@ class Phrasebook:
         `languages` are primary subtags. Where the lexicon has no phrase of any of them, all are tried.
         """
         wanted = {language for language in languages if language} & (self._spaced.keys() | self._unspaced.keys())
+        unknown = not wanted
         wanted = wanted or (self._spaced.keys() | self._unspaced.keys())
         folded = fold(_SHORT_NOT.sub("nt", text))
         found: dict[Signal, set[str]] = {}
         tokens = _TOKEN.findall(folded)
         for language in wanted & self._spaced.keys():
-            self._find_spaced(tokens, language, found)
+            turning = self._any_turning if unknown else self._turning[language]
+            self._find_spaced(tokens, self._spaced[language], turning, found)
         if _UNSPACED_LETTERS.search(folded):
             for language in wanted & self._unspaced.keys():
                 for phrase, signal in self._unspaced[language]:
@@ -152,8 +155,9 @@ class Phrasebook:
                         found.setdefault(signal, set()).add(phrase)
         return found
 
-    def _find_spaced(self, tokens: Sequence[str], language: str, found: dict[Signal, set[str]]) -> None:
-        index, turning = self._spaced[language], self._turning[language]
+    def _find_spaced(
+        self, tokens: Sequence[str], index: _Index, turning: _Turning, found: dict[Signal, set[str]]
+    ) -> None:
         for start, token in enumerate(tokens):
             for phrase in index.at(token):
                 end = phrase.end(tokens, start)
@@ -167,9 +171,9 @@ class Phrasebook:
         return signal in self._hypothetical and turning.supposes(tokens, start)
 
 
-def _turning(document: Mapping[str, Any], language: str) -> _Turning:
+def _turning(document: Mapping[str, Any], languages: Sequence[str]) -> _Turning:
     def words(table: Mapping[str, list[str]]) -> frozenset[str]:
-        return frozenset(map(fold, table.get(language, ())))
+        return frozenset(fold(word) for language in languages for word in table.get(language, ()))
 
     negation = document["negation"]
     return _Turning(words(negation["before"]), words(negation["after"]), words(document["condition"]))
@@ -189,6 +193,8 @@ def _phrase(signal: Signal, text: str) -> Phrase:
 
 def _words(part: str) -> Words:
     alternatives = [fold(word) for word in part.split("|")]
+    if any(not word.removesuffix("*") or "*" in word[:-1] for word in alternatives):
+        raise ValueError(f"'{part}' is no place of a phrase: a '*' stands at the end of a stem only")
     return Words(
         frozenset(word for word in alternatives if not word.endswith("*")),
         tuple(word.removesuffix("*") for word in alternatives if word.endswith("*")),

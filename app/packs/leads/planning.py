@@ -85,10 +85,12 @@ def _book(lead: Lead, carried: Carried) -> ToolCallPlan:
 
 
 def _email(lead: Lead, carried: Carried, booked: Mapping[str, Any] | None = None) -> ToolCallPlan:
-    body = carried.reply
+    subject, body = carried.subject or "Your message to us", carried.reply
     if booked is not None:
-        body = body.replace(SLOT_PLACEHOLDER, spoken(datetime.fromisoformat(str(booked["start"]))))
-    args = {"to": lead.email, "subject": carried.subject or "Your message to us", "body": body}
+        time = spoken(datetime.fromisoformat(str(booked["start"])))
+        body = body if SLOT_PLACEHOLDER in body else f"{body}\n\n{SLOT_PLACEHOLDER}"
+        subject, body = subject.replace(SLOT_PLACEHOLDER, time), body.replace(SLOT_PLACEHOLDER, time)
+    args = {"to": lead.email, "subject": subject, "body": body}
     return ToolCallPlan("email_send", args, key(carried.decision_id, "email_send"))
 
 
@@ -106,5 +108,5 @@ def pick_slot(slots: Sequence[SlotFacts], wished: datetime | None) -> SlotFacts 
     if not slots:
         return None
     if wished is None:
-        return slots[0]
+        return min(slots, key=lambda slot: slot.start)
     return min(slots, key=lambda slot: abs(slot.start - wished))

@@ -95,9 +95,10 @@ class Wishes:
                 if not self._not_tomorrow.search(folded[max(0, start - 10) : start]):
                     yield today + timedelta(days=1), start, end
                 continue
-            ahead = (self._weekdays[match[0]] - today.weekday() - 1) % 7 + 1
+            weekday = self._weekdays[match[0].replace("-", " ")]
+            ahead = (weekday - today.weekday() - 1) % 7 + 1
             if self._next_week.search(folded[max(0, start - _NEAR) : end + _NEAR]):
-                ahead = 7 - today.weekday() + self._weekdays[match[0]]
+                ahead = 7 - today.weekday() + weekday
             yield today + timedelta(days=ahead), start, end
 
 
@@ -108,7 +109,12 @@ def _numbered(names: Sequence[Sequence[str]]) -> dict[str, int]:
 def _any_of(words: Sequence[str]) -> re.Pattern[str]:
     """Any of the words, whole where their script parts words by spaces; the longest first."""
     ordered = sorted(map(fold, words), key=len, reverse=True)
-    return re.compile("|".join(rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word) for word in ordered))
+    return re.compile("|".join(_whole(word) if word.isascii() else re.escape(word) for word in ordered))
+
+
+def _whole(word: str) -> str:
+    """The word by itself; one of two parts also with a hyphen."""
+    return rf"\b{re.escape(word)}\b".replace(r"\ ", r"[ -]")
 
 
 def _date(year: str | None, month: int, day: int, today: date) -> date | None:
