@@ -187,12 +187,13 @@ def _mail(subject: str, reply: str, slot: SlotFacts | None) -> Mail | None:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One business figure; `low` and `high` bound it with 95 % confidence."""
+    """One business figure over `of` things; `low` and `high` bound it with 95 % confidence."""
 
     label: str
     value: float | None
     of: int
-    of_what: str
+    one: str
+    many: str
     low: float | None
     high: float | None
 
@@ -200,13 +201,13 @@ class Figure:
 def figures(total: BusinessMetrics) -> tuple[Figure, ...]:
     """Every share, each with the sample that it rests on."""
     shares = (
-        ("Converted", total.conversion, "leads whose outcome is known"),
-        ("Handed to a person", total.escalation_rate, "decided leads"),
-        ("Hand-overs that were needed", total.escalation_precision, "judged hand-overs"),
-        ("Decisions found right", total.decision_accuracy, "judged decisions"),
-        ("Satisfied", total.csat, "ratings"),
+        ("Converted", total.conversion, "lead with a known outcome", "leads with a known outcome"),
+        ("Handed to a person", total.escalation_rate, "decided lead", "decided leads"),
+        ("Hand-overs that were needed", total.escalation_precision, "judged hand-over", "judged hand-overs"),
+        ("Decisions found right", total.decision_accuracy, "judged decision", "judged decisions"),
+        ("Satisfied", total.csat, "rating", "ratings"),
     )
     return tuple(
-        Figure(label, share.value, share.of, of_what, *(share.interval95 or (None, None)))
-        for label, share, of_what in shares
+        Figure(label, share.value, share.of, one, many, *(share.interval95 or (None, None)))
+        for label, share, one, many in shares
     )

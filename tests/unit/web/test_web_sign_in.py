@@ -37,8 +37,7 @@ async def test_a_key_opens_the_console_and_the_cookie_cannot_leak(container, str
     assert "acme" in page.text
 
 
-async def test_over_tls_and_in_production_the_cookie_is_for_tls_only(container, db, clock):
-    _, secret = await make_key(container, Role.VIEWER)
+async def test_over_tls_and_in_production_the_cookie_is_for_tls_only(container):
     production = load_settings(
         {}, environment="production", session_secret="p" * 40, database_url="sqlite+aiosqlite:///x"
     )
