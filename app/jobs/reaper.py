@@ -20,6 +20,7 @@ _DEAD = text(
     "WHERE status = 'PENDING' AND application_version = :version AND executor_id IS NOT NULL AND executor_id NOT IN "
     "(SELECT executor_id FROM job_workers WHERE seen_at > now() - make_interval(secs => :limit_s))"
 )
+_EVERY_S = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -66,7 +67,7 @@ class Reaper(threading.Thread):
             self._recover(dead)
 
     def run(self) -> None:
-        while not self._stop_event.wait(self._limit_s / 3):
+        while not self._stop_event.wait(min(_EVERY_S, self._limit_s / 3)):
             try:
                 self.beat()
                 self.reap()

@@ -137,7 +137,8 @@ class Runner:
             if _stopping():
                 raise asyncio.CancelledError from problem
             self._count(job, "failed", started)
-            _log.error("job_failed", error=_reason(problem), exc_info=not isinstance(problem, StepFailed))
+            in_step = isinstance(problem, StepFailed)
+            _log.error("job_failed", error=str(problem) if in_step else _reason(problem), exc_info=not in_step)
             raise
         self._count(job, "done", started)
         return result

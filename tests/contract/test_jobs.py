@@ -221,6 +221,8 @@ async def test_a_running_job_that_is_cancelled_stops_in_its_step_and_can_be_retr
     await until(lambda: recorder.running == 1, "the job runs")
     assert (await jobs.cancel("held")).state is JobState.CANCELLED
     await until(lambda: recorder.running == 0, "the step was told")
+    cancelled = jobs._metrics.jobs_finished.labels(job="gated", outcome="cancelled")
+    await until(lambda: cancelled._value.get() == 1, "it was counted")
     recorder.gate.set()
     await jobs.retry("held")
     await reaches(jobs, "held", JobState.DONE)
