@@ -16,7 +16,7 @@ from app.packs.leads.quoting import Quote
 PATH = Path(__file__).parent / "replies.yaml"
 FALLBACK = "en"
 MAX_SUBJECT = 200
-_NAME = re.compile(r"[^\W\d_][^\W\d_ .'’-]*(?:[ .'’-]{1,2}[^\W\d_]+){0,5}\.?")
+_NAME = re.compile(r"[^\W\d_]+(?:(?:\.? |['’-])[^\W\d_]+){0,4}\.?")
 _MAX_NAME = 60
 
 
