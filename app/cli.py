@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app import launch
+from app.agent.prompt_lock import write_lock
+from app.agent.prompts import read_directory
 from app.container import (
     LOCAL_TENANT,
     PACKS,
@@ -29,10 +31,12 @@ from app.errors import InvalidInput, NotFound, TrellisError
 from app.governance.audit import verify
 from app.governance.decisions import explain
 from app.governance.keys import create_key, list_keys, revoke_key
+from app.governance.privacy import scrub
 from app.main import create_app
 from app.pack import Kit
 from app.principal import Principal, Role, Tier
 from app.settings import Settings, load_settings
+from app.telemetry.logs import configure_logs
 
 Result = TypeVar("Result")
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
@@ -97,6 +101,7 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings, *, sample: bool) -> None:
     launch.refuse_taken_port(settings)
+    configure_logs(as_json=settings.log_json, level=settings.log_level, scrub=scrub)
     if sample:
         await migrate_database(settings)
     async with open_container(settings) as container:
@@ -270,6 +275,26 @@ def flags_set(
     run(tenant, work)
 
 
+@prompts.command("list")
+def prompts_list() -> None:
+    """List every version of every prompt."""
+    table = Table("Prompt", "Version", "Status", "Notes")
+    for pack in PACKS:
+        for prompt in read_directory(pack.prompts) if pack.prompts else ():
+            table.add_row(prompt.name, str(prompt.version), prompt.status, prompt.notes)
+    out.print(table)
+
+
+@prompts.command("lock")
+def prompts_lock() -> None:
+    """Add new prompt versions to the lock files; refuses where a version that ran was changed."""
+    for pack in PACKS:
+        if pack.prompts is not None:
+            digests = {(prompt.name, prompt.version): prompt.digest for prompt in read_directory(pack.prompts)}
+            for name, number in write_lock(pack.prompts, digests):
+                out.print(f"Locked version {number} of '{name}'.")
+
+
 def parsed(text: str, example: bool | str | float) -> bool | str | float:
     """A flag's value as the type of its default. Raises InvalidInput."""
     if isinstance(example, bool):
@@ -289,6 +314,8 @@ def _add_packs() -> None:
     for pack in PACKS:
         if pack.commands is not None:
             cli.add_typer(pack.commands(_run_kit), name=pack.name)
+        if pack.learn is not None:
+            pack.learn(cli, _run_kit)
         if pack.evaluate is not None:
             _add_evaluation(pack.name, pack.evaluate)
 

@@ -39,9 +39,9 @@ class Client:
         # A proxy of the environment has no business between this machine and itself.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, *, method: str = "GET") -> Any:
         """The JSON answer; None where the server does not answer with success."""
-        request = urllib.request.Request(self._address + path)  # noqa: S310 - our own address, http
+        request = urllib.request.Request(self._address + path, method=method)  # noqa: S310 - our own address, http
         with contextlib.suppress(OSError):
             request.add_header("Authorization", f"Bearer {self._key_file.read_text().strip()}")
         try:
@@ -209,11 +209,12 @@ def _last_words(settings: Settings) -> str:
 
 def _addresses(settings: Settings, client: Client) -> Table:
     status = client.get("/v1/status") or {}
+    link = client.get("/v1/console/links", method="POST")
     targets = settings.targets.targets
     table = Table(title=f"Trellis, phase {settings.phase}", show_header=False, title_justify="left")
     p99 = f"{targets.answer_p99_s:g} s" if targets.answer_p99_s else "none promised"
     rows = (
-        ("Console", f"{settings.address}/console"),
+        ("Console", f"{settings.address}{link['path'] if link else '/console'}"),
         ("API docs", f"{settings.address}/docs"),
         ("Metrics", f"{settings.address}/metrics"),
         ("API key", f"in {settings.home / LOCAL_KEY}"),

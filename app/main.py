@@ -10,6 +10,8 @@ from app.http.decisions import decisions_router
 from app.http.install import install
 from app.http.status import status_router
 from app.packs.leads.api import BATCH_PATH
+from app.web.install import install_console
+from app.web.links import links_router
 
 
 def create_app(container: Container) -> FastAPI:
@@ -25,7 +27,10 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(status_router(container))
     app.include_router(decisions_router(container))
     app.include_router(approvals_router(container))
+    if container.settings.console:
+        app.include_router(links_router(container))
     for runtime in container.runtimes.values():
         app.include_router(runtime.router)
     install(app, container, body_limits={BATCH_PATH: container.settings.max_batch_body_bytes})
+    install_console(app, container)
     return app

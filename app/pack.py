@@ -103,7 +103,8 @@ class Pack:
     """One agent system: a folder under `app/packs`, named in `app.container.PACKS`.
 
     `tools` are built before the kit, for the kit's executor holds them. `commands` gives the pack's part of the
-    command line. `evaluate(data, console)` prints what the pack is worth on the data sets in a folder.
+    command line, `learn` adds the pack's `learn` to the top of it. `evaluate(data, console)` prints what the pack
+    is worth on the data sets in a folder.
     """
 
     name: str
@@ -114,4 +115,5 @@ class Pack:
     flags: tuple[FlagSpec, ...] = ()
     offline: Callable[[], Mapping[str, OfflineRule]] = dict
     commands: Callable[[CommandRunner], typer.Typer] | None = None
+    learn: Callable[[typer.Typer, CommandRunner], None] | None = None
     evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]] | None = None

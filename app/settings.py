@@ -45,9 +45,9 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `session_secret` signs console cookies.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
-    `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar
-    a delegated service account acts for. `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are.
-    Sizes in bytes, times in seconds, money in USD.
+    `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
+    `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
+    delegated service account acts for. Sizes in bytes, times in seconds, money in USD.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)

@@ -22,6 +22,7 @@ _WITH_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos", "sqlalch
 # Below these levels they repeat our own lines (access logs) or write statements with their parameters.
 _AT_LEAST = {
     "uvicorn.access": logging.WARNING,
+    "alembic": logging.WARNING,
     "sqlalchemy": logging.WARNING,
     "aiosqlite": logging.WARNING,
     "asyncio": logging.WARNING,

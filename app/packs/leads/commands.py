@@ -35,7 +35,8 @@ def build_commands(run: CommandRunner) -> typer.Typer:
     out = Console()
     _add_import(commands, run, out)
     _add_scores(commands, run, out)
-    _add_learning(commands, run, out)
+    add_learn(commands, run)
+    _add_policies(commands, run, out)
     _add_experiments(commands, run, out)
     return commands
 
@@ -177,7 +178,10 @@ def beaten_by_rules(report: TrainReport) -> bool:
     return report.metrics is None or auc(report.floor) >= auc(report.metrics)
 
 
-def _add_learning(commands: typer.Typer, run: CommandRunner, out: Console) -> None:
+def add_learn(commands: typer.Typer, run: CommandRunner) -> None:
+    """`learn`: proposes thresholds fitted to the recorded outcomes."""
+    out = Console()
+
     @commands.command("learn")
     def learn(
         capacity: Annotated[float, typer.Option(help="Share of leads that people can take over.")] = 0.1,
@@ -200,6 +204,8 @@ def _add_learning(commands: typer.Typer, run: CommandRunner, out: Console) -> No
 
         out.print(run(work, tenant))
 
+
+def _add_policies(commands: typer.Typer, run: CommandRunner, out: Console) -> None:
     @commands.command("policies")
     def list_policies(tenant: TenantOption = LOCAL) -> None:
         """List the versions of the thresholds."""

@@ -10,7 +10,7 @@ from app.knowledge.language import LanguageGuess
 from app.pack import Kit, Pack, PackRuntime, Ports
 from app.packs.leads.act import Actor
 from app.packs.leads.api import build_router
-from app.packs.leads.commands import build_commands
+from app.packs.leads.commands import add_learn, build_commands
 from app.packs.leads.decide import PROMPT, Decider
 from app.packs.leads.enrich import Enricher
 from app.packs.leads.evals.run import evaluate
@@ -66,5 +66,6 @@ LEADS = Pack(
     prompts=ROOT / "prompts",
     offline=lambda: {PROMPT: offline_decider()},
     commands=build_commands,
+    learn=add_learn,
     evaluate=evaluate,
 )
