@@ -47,9 +47,9 @@ class ModelCaller:
         outcome = "cancelled"
         with (
             self._breakers.get(f"model:{client.provider}", client.model).guard(_speaks_against),
-            spans.tracer().start_as_current_span(
+            spans.span(
                 spans.MODEL_CALL,
-                attributes={spans.PROVIDER: client.provider, spans.MODEL: client.model, spans.ROUTE: route},
+                {spans.PROVIDER: client.provider, spans.MODEL: client.model, spans.ROUTE: route},
             ) as span,
         ):
             started = loop.time()

@@ -32,7 +32,7 @@ def parse_answer(kind: type[Answer], text: str) -> Answer:
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         problems = [f"{'.'.join(map(str, item['loc'])) or 'the answer'}: {item['msg']}" for item in found[:_NAMED]]
-        raise InvalidAnswer(f"It does not fit {kind.__name__} ({'; '.join(problems)}).") from error
+        raise InvalidAnswer(f"It does not fit {kind.__name__} ({'; '.join(problems)}).") from None
 
 
 def parse_arguments(text: str) -> dict[str, Any] | str:

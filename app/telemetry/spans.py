@@ -5,9 +5,12 @@ Attribute names follow OpenTelemetry's generative AI conventions where they have
 arguments or its result: those hold what people wrote.
 """
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 from opentelemetry import trace
+from opentelemetry.util.types import AttributeValue
 
 AGENT_RUN: Final = "agent.run"
 MODEL_CALL: Final = "model.call"
@@ -29,3 +32,8 @@ TOOL_STATE: Final = "trellis.tool.state"
 def tracer() -> trace.Tracer:
     """The app's tracer: free of cost until a tracer provider is set up."""
     return trace.get_tracer("trellis")
+
+
+def span(name: str, attributes: Mapping[str, AttributeValue]) -> AbstractContextManager[trace.Span]:
+    """A span around a block. It shows that an exception passed, but not its chain, which may quote an answer."""
+    return tracer().start_as_current_span(name, attributes=attributes, record_exception=False)

@@ -241,8 +241,8 @@ async def test_a_late_receipt_of_a_parked_effect_is_kept_and_one_of_a_lost_claim
     lost = await slow.claim(repeatable)
     taken = await other.claim(repeatable)
     assert taken.verdict is Verdict.RUN
-    await other.finish(taken, EffectState.DONE, receipt="theirs")
     await slow.finish(lost, EffectState.FAILED, error="mine")
+    await other.finish(taken, EffectState.DONE, receipt="theirs")
     assert (await other.claim(repeatable)).receipt == "theirs"
 
 
@@ -259,6 +259,14 @@ async def test_several_effects_are_claimed_together(database: Database, clock: S
     await asyncio.gather(*(ledger.finish(claims[n], EffectState.DONE, receipt=n) for n in range(3)))
     again = await asyncio.gather(*(ledger.claim(want) for want in wants))
     assert [(claim.verdict, claim.receipt) for claim in again] == [(Verdict.DONE, n) for n in (0, 1, 2, 0)]
+
+
+async def test_of_those_who_take_up_a_cut_off_effect_at_once_one_runs_it(database: Database, clock: StillClock) -> None:
+    repeatable = replace(WANT, repeatable=True)
+    await EffectLedger(database, clock).claim(repeatable)
+    ledger = EffectLedger(database, clock)
+    claims = await asyncio.gather(*(ledger.claim(repeatable) for _ in range(3)))
+    assert sorted(claim.verdict.name for claim in claims) == ["BUSY", "BUSY", "RUN"]
 
 
 async def test_a_claim_that_cannot_be_written_fails_no_other(database: Database, clock: StillClock) -> None:

@@ -114,7 +114,7 @@ class ToolExecutor:
     ) -> ToolOutcome:
         started = time.perf_counter()
         label = self._label(plan.tool)
-        with spans.tracer().start_as_current_span(spans.TOOL_EXECUTE, attributes={spans.TOOL: label}) as span:
+        with spans.span(spans.TOOL_EXECUTE, {spans.TOOL: label}) as span:
             outcome = await self._run(principal, subject_id, plan, mode)
             span.set_attribute(spans.TOOL_STATE, outcome.state.value)
         seconds = time.perf_counter() - started

@@ -121,8 +121,8 @@ def _checked(tool: Tool, result: Any) -> Any:
         if tool.returns is not None:
             result = tool.returns.model_validate(result, from_attributes=True)
         packed = orjson.dumps(result.model_dump(mode="json") if isinstance(result, BaseModel) else result)
-    except (TypeError, ValueError, ValidationError) as error:
-        raise BadResult(f"The tool '{tool.name}' gave back what does not fit its schema.") from error
+    except (TypeError, ValueError, ValidationError):
+        raise BadResult(f"The tool '{tool.name}' gave back what does not fit its schema.") from None
     if len(packed) > MAX_RESULT_BYTES:
         raise BadResult(f"The tool '{tool.name}' gave back more than {MAX_RESULT_BYTES} bytes.")
     values = orjson.loads(packed)

@@ -83,8 +83,8 @@ async def test_a_lasting_error_goes_to_the_next_provider_at_once(db: Database, c
 
 
 async def test_a_long_retry_after_is_not_waited_for(db: Database, clock: StillClock) -> None:
-    limited = ModelError("limited", retryable=True, retry_after=30, status=429)
-    first, second = ScriptedModel(limited), ScriptedModel("two", provider="other")
+    limited = ModelError("limited", retryable=True, retry_after=1, status=429)
+    first, second = ScriptedModel(limited, "one"), ScriptedModel("two", provider="other")
     room = build_room(db, clock, first, second)
     assert (await complete(room)).provider == "other"
     assert first.calls == 1

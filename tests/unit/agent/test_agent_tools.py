@@ -291,6 +291,14 @@ async def test_an_approved_write_runs_exactly_once_with_what_was_approved(db: Da
     assert [args.body for _, args in outside.seen] == ["hello"]
 
 
+async def test_what_was_approved_runs_and_not_what_is_planned_by_then(db: Database, clock: StillClock) -> None:
+    outside = Outside(idempotent=False)
+    room, approval_id = await waiting(db, clock, outside)
+    await decide(room, approval_id)
+    await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {"body": "a third text"}, "k1")])
+    assert [args.body for _, args in outside.seen] == ["hello"]
+
+
 async def test_a_second_decision_is_a_conflict_whichever_it_is(db: Database, clock: StillClock) -> None:
     room, approval_id = await waiting(db, clock, Outside(idempotent=False))
     await decide(room, approval_id)
