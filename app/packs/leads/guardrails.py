@@ -129,6 +129,9 @@ def _no_unbooked_meeting(_inputs: DecisionInputs, verdict: Verdict) -> Verdict:
 
 def _no_foreign_links(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
     """A letter may carry only addresses that stand in the evidence: the way out for stolen data is closed."""
+    letter = f"{verdict.subject}\n{verdict.reply}"
+    if not (_LINK.search(letter) or _IMAGE.search(letter)):
+        return verdict
     texts = " ".join(p.text for p in inputs.passages)
     known = {match.group().rstrip(_LINK_END) for match in _LINK.finditer(texts)}
 

@@ -262,7 +262,7 @@ def test_a_wished_time_is_aware(enrich):
     assert found.wished.tzinfo is UTC
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(message=st.text(max_size=500), email=st.text(max_size=60), language=st.none() | st.text(max_size=12))
 def test_any_text_is_enriched_without_an_error(enrich, message, email, language):
     found = enrich(message=message, email=email, language=language, now=NOW)
@@ -291,7 +291,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14))
 def test_any_order_of_telling_words_is_enriched_the_same_each_time(enrich, words):
     text = " ".join(words)

@@ -66,7 +66,7 @@ def test_it_answers_a_request_with_the_json_of_a_decision(decider):
     assert "€6.90" in decision.reply
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(wild_inputs)
 def test_wild_facts_never_raise_and_give_a_consistent_decision(decider, facts):
     decision = decider.decide(facts)
@@ -272,7 +272,7 @@ def test_a_question_in_an_unknown_language_has_no_coverage(quoter):
     assert quoter.answer("Παρακαλώ;", "el", (PRICING,), price=False).coverage is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=300), question=st.text(max_size=100))
 def test_any_page_and_question_are_quoted_without_an_error(quoter, text, question):
     page = PassageFacts(chunk_id="c", document_id="d", title="T", text=text, score=0.9)
