@@ -155,12 +155,8 @@ class Agent:
         )
         deadline = asyncio.get_running_loop().time() + seconds
         run = _Run(new_id("run"), principal, spec, subject_id, request, deadline, fresh)
-        attributes: dict[str, str | int] = {
-            spans.AGENT: spec.name,
-            spans.PROMPT: prompt.name,
-            spans.PROMPT_VERSION: prompt.version,
-        }
-        with spans.tracer().start_as_current_span(spans.AGENT_RUN, attributes=attributes) as span:
+        about = {spans.AGENT: spec.name, spans.PROMPT: prompt.name, spans.PROMPT_VERSION: prompt.version}
+        with spans.span(spans.AGENT_RUN, about) as span:
             outcome = "failed"
             try:
                 answer, last = await self._in_time(run, capped=seconds < deadline_s)
