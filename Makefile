@@ -13,10 +13,10 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 up: .venv/.app ## Start the PoC phase on this machine (DETACH=1: in the background)
-	@.venv/bin/trellis up $(if $(DETACH),--detach)
+	@.venv/bin/python -m app.launch up $(if $(DETACH),--detach)
 
 down: .venv/.app ## Stop what `make up DETACH=1` started
-	@.venv/bin/trellis down
+	@.venv/bin/python -m app.launch down
 
 test: .venv/.dev ## Run every test this machine can run; ends with what was skipped
 	@.venv/bin/python -m tests.run all

@@ -67,7 +67,6 @@ from app.telemetry.setup import build_metrics
 PACKS: tuple[Pack, ...] = (LEADS,)
 LOCAL_TENANT = "local"
 LOCAL_NAME = "This machine"
-LOCAL_KEY = "local.key"
 PURGE_KEYS = "http.purge_idempotency_keys"
 PURGE_SCHEDULE = Schedule(PURGE_KEYS, "23 * * * *", PURGE_KEYS)
 
@@ -172,7 +171,7 @@ async def provision_tenant(container: Container, session: AsyncSession, tenant_i
 
 async def load_local(container: Container) -> None:
     """The embedded default's tenant, its key in the data folder, and every pack's sample; once, then no more."""
-    key_file = container.settings.home / LOCAL_KEY
+    key_file = container.settings.local_key_file
     principal = Principal(LOCAL_TENANT, "up", Role.ADMIN, Tier.PRO)
     async with container.db.transaction() as session:
         if await session.get(Tenant, LOCAL_TENANT) is None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.container import LOCAL_KEY
-from app.errors import ConfigError
-from app.settings import Settings
+from app.errors import ConfigError, TrellisError
+from app.settings import Settings, load_settings
 
 READY_TIMEOUT_S = 120.0
 DECIDED_TIMEOUT_S = 120.0
@@ -35,7 +34,7 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self._address = settings.address
-        self._key_file = settings.home / LOCAL_KEY
+        self._key_file = settings.local_key_file
         # A proxy of the environment has no business between this machine and itself.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -217,7 +216,7 @@ def _addresses(settings: Settings, client: Client) -> Table:
         ("Console", f"{settings.address}{link['path'] if link else '/console'}"),
         ("API docs", f"{settings.address}/docs"),
         ("Metrics", f"{settings.address}/metrics"),
-        ("API key", f"in {settings.home / LOCAL_KEY}"),
+        ("API key", f"in {settings.local_key_file}"),
         ("Model", str(status.get("model", "unknown"))),
         ("Answers, p50 / p99", f"{targets.answer_p50_s:g} s / {p99}"),
         ("Our own share, p99", f"{targets.own_share_p99_s * 1000:g} ms"),
@@ -261,3 +260,24 @@ def _latest(client: Client) -> Table:
     for item in found["items"]:
         table.add_row(item["id"], item["action"], f"{item['confidence']:.0%}", item["reason"])
     return table
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m app.launch up [--detach] | down`: without the import of the whole app, which takes seconds."""
+    console = Console()
+    try:
+        settings = load_settings()
+        if arguments[:1] == ["down"]:
+            down(settings, console)
+        else:
+            up(settings, console, detach="--detach" in arguments)
+    except TrellisError as error:
+        print(f"error: {error.detail}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

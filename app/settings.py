@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.home.absolute() / 'trellis.db'}"
 
     @property
+    def local_key_file(self) -> Path:
+        """Where the embedded default keeps the key of this machine."""
+        return self.home / "local.key"
+
+    @property
     def address(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
