@@ -248,7 +248,8 @@ class Lexicon:
 
     @classmethod
     def load(cls, path: Path = PATH) -> "Lexicon":
-        return cls.of(yaml.safe_load(path.read_text("utf-8")))
+        # The C loader reads the file in a tenth of the time, which a start is made of.
+        return cls.of(yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader))
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Lexicon":

@@ -17,7 +17,7 @@ from app.packs.leads.gather import EVIDENCE, QUERY_CHARACTERS, lead_facts, passa
 from app.packs.leads.guardrails import Verdict, judge
 from app.packs.leads.lexicon import Lexicon
 from app.packs.leads.models import Action, Lead
-from app.packs.leads.offline import OfflineDecider
+from app.packs.leads.offline import offline_decider
 from app.packs.leads.scores import score_with
 from app.packs.leads.scoring.rules import lead_rules
 from app.packs.leads.tools import BOT, DAYS_AHEAD, MEETING_MINUTES
@@ -50,7 +50,7 @@ class Pipeline:
         self._now = now
         self._thresholds = thresholds or Thresholds()
         self._enrich = Enricher(Lexicon.load(), LanguageGuess.load(), ZONE)
-        self._decider = OfflineDecider()
+        self._decider = offline_decider()
         self._rules = lead_rules()
         self._hours = BusinessHours(ZONE)
 
