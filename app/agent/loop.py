@@ -155,8 +155,10 @@ class Agent:
         )
         deadline = asyncio.get_running_loop().time() + seconds
         run = _Run(new_id("run"), principal, spec, subject_id, request, deadline, fresh)
-        about = {spans.AGENT: spec.name, spans.PROMPT: prompt.name, spans.PROMPT_VERSION: prompt.version}
-        with spans.span(spans.AGENT_RUN, about) as span:
+        with spans.span(
+            spans.AGENT_RUN,
+            {spans.AGENT: spec.name, spans.PROMPT: prompt.name, spans.PROMPT_VERSION: prompt.version},
+        ) as span:
             outcome = "failed"
             try:
                 answer, last = await self._in_time(run, capped=seconds < deadline_s)

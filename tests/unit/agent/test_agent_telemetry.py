@@ -69,15 +69,13 @@ async def test_a_run_is_one_trace_and_carries_no_words_of_anybody(
     spec = AgentSpec("leads", Verdict, ("find", "send"), ROUTE)
     values = {"message": "private words"}
     await room.agent.run(AGENT, spec, prompt(), values=values, facts={}, subject_id="lead_1", deadline_s=5)
-    assert [span.name for span in tracer.spans[:1]] == [spans.AGENT_RUN]
-    assert sorted(span.name for span in tracer.spans[1:]) == [spans.MODEL_CALL] * 2 + [spans.TOOL_EXECUTE]
+    first, *others = tracer.spans
+    assert (first.name, first.parent) == (spans.AGENT_RUN, None)
+    assert sorted(span.name for span in others) == [spans.MODEL_CALL] * 3 + [spans.TOOL_EXECUTE]
+    assert {span.parent for span in others} == {spans.AGENT_RUN}
     by_name = {span.name: span.attributes for span in tracer.spans}
-    assert by_name[spans.AGENT_RUN] == {
-        spans.AGENT: "leads",
-        spans.PROMPT: "test",
-        spans.PROMPT_VERSION: 1,
-        spans.STEPS: 2,
-    }
+    shown = {spans.AGENT: "leads", spans.PROMPT: "test", spans.PROMPT_VERSION: 1, spans.STEPS: 2}
+    assert by_name[spans.AGENT_RUN] == shown
     assert by_name[spans.MODEL_CALL][spans.INPUT_TOKENS] == 100
     assert by_name[spans.TOOL_EXECUTE] == {spans.TOOL: "find", spans.TOOL_STATE: "done"}
     assert "private" not in str(tracer.spans)
