@@ -132,8 +132,8 @@ class VectorStore(Protocol):
             tags: where given, only chunks that carry one of them.
         """
 
-    async def chunk_ids(self, namespace: Namespace) -> Mapping[str, frozenset[str]]:
-        """What is stored: the chunk ids of each document id."""
+    async def chunk_ids(self, namespace: Namespace, document_id: str | None = None) -> Mapping[str, frozenset[str]]:
+        """What is stored: the chunk ids of each document id, or of the one that is named."""
 
     async def count(self, namespace: Namespace) -> int: ...
 

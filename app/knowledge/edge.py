@@ -105,8 +105,8 @@ class EdgeVectors:
     ) -> list[Hit]:
         return await self._run(self._search, namespace, vectors, text, limit, dense_weight, tags)
 
-    async def chunk_ids(self, namespace: Namespace) -> Mapping[str, frozenset[str]]:
-        return await self._run(self._chunk_ids, namespace)
+    async def chunk_ids(self, namespace: Namespace, document_id: str | None = None) -> Mapping[str, frozenset[str]]:
+        return await self._run(self._chunk_ids, namespace, document_id)
 
     async def count(self, namespace: Namespace) -> int:
         return await self._run(self._count, namespace)
@@ -198,10 +198,11 @@ class EdgeVectors:
             for point, chunk, vector in _fetch(shard, best)
         ]
 
-    def _chunk_ids(self, namespace: Namespace) -> Mapping[str, frozenset[str]]:
+    def _chunk_ids(self, namespace: Namespace, document_id: str | None) -> Mapping[str, frozenset[str]]:
         shard = self._existing(namespace)
         found: dict[str, set[str]] = {}
-        for payload in _scroll(shard) if shard else ():
+        held = _any_of("document_id", [document_id]) if document_id else None
+        for payload in _scroll(shard, held) if shard else ():
             found.setdefault(payload["document_id"], set()).add(payload["id"])
         return {document: frozenset(chunks) for document, chunks in found.items()}
 
@@ -290,10 +291,10 @@ def _fetch(shard: "edge.EdgeShard", points: Sequence[str]) -> Iterator[tuple[str
         yield point, _chunk(record.payload), np.array(record.vector[DENSE], np.float32)
 
 
-def _scroll(shard: "edge.EdgeShard") -> Iterator[dict[str, Any]]:
-    offset = None
+def _scroll(shard: "edge.EdgeShard", held: "edge.Filter | None") -> Iterator[dict[str, Any]]:
+    offset, fields = None, ["document_id", "id"]
     while True:
-        request = edge.ScrollRequest(offset=offset, limit=1000, with_payload=["document_id", "id"], with_vector=False)
+        request = edge.ScrollRequest(offset=offset, limit=1000, filter=held, with_payload=fields, with_vector=False)
         records, offset = shard.scroll(request)
         for record in records:
             yield record.payload or {}

@@ -234,7 +234,7 @@ class Ingestor:
         # Regular expressions over a long document: not on the event loop.
         screened = await asyncio.to_thread(_screen, document, self._bounds)
         await self._store.ensure(namespace)
-        stored = (await self._store.chunk_ids(namespace)).get(document.id, frozenset())
+        stored = (await self._store.chunk_ids(namespace, document.id)).get(document.id, frozenset())
         clean = screened.clean
         # Vectors of another embedder are not in this store: what is stored is of the present one.
         fresh = [chunk for chunk in clean if chunk.id not in stored]

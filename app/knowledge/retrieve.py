@@ -20,7 +20,7 @@ DENSE_WEIGHT = 0.7
 # The vectors of a longer text say nothing about any part of it.
 MAX_QUERY_CHARACTERS = 2000
 MAX_LIMIT = 50
-WORDLLAMA_CALIBRATION = Calibration(cosine=4.6, lexical=6.5, intercept=-5.0, floor=0.6)
+WORDLLAMA_CALIBRATION = Calibration(cosine=2.9, lexical=6.0, intercept=-4.6, floor=0.5)
 
 _Key = tuple[Namespace, int, str, int, tuple[str, ...]]
 
@@ -28,8 +28,8 @@ _Key = tuple[Namespace, int, str, int, tuple[str, ...]]
 class Retriever:
     """Evidence for a question from one tenant's one bot.
 
-    A question in another language than English is also asked in the English words of `glossary`; a page in a
-    third language ranks behind. Results are kept for `ttl_s` seconds under tenant, bot, index version and
+    A question is also asked in the English words that `glossary` has for it; a page in a language that is neither
+    English nor the question's ranks behind. Results are kept for `ttl_s` seconds under tenant, bot, index version and
     question; the same question asked twice at once is searched once.
     """
 
@@ -58,6 +58,7 @@ class Retriever:
         self._dense_weight = dense_weight
         self._found: TTLCache[_Key, Sequence[Passage]] = TTLCache(size, ttl_s, timer=lambda: clock().timestamp())
         self._embedded: LRUCache[str, Vectors] = LRUCache(size)
+        self._languages: LRUCache[str, str | None] = LRUCache(16 * size)
         self._under_way: dict[_Key, asyncio.Task[Sequence[Passage]]] = {}
 
     async def search(
@@ -116,7 +117,7 @@ class Retriever:
         if not query:
             return ()
         language = self._guess(query)
-        english = "" if language == "en" else self._glossary.english(query, language)
+        english = self._glossary.english(query, language)
         wordings = [query, english] if english else [query]
         vectors = await self._embed(wordings)
         hits = await self._store.search(
@@ -138,7 +139,10 @@ class Retriever:
         return np.stack([rows[text] for text in texts])
 
     def _foreign(self, hit: Hit, language: str | None) -> bool:
-        return self._guess(hit.chunk.indexed_text) not in ("en", None, language)
+        chunk = hit.chunk
+        if chunk.id not in self._languages:
+            self._languages[chunk.id] = self._guess(chunk.indexed_text)
+        return self._languages[chunk.id] not in ("en", None, language)
 
     def _passage(self, hit: Hit, topical: Sequence[int]) -> Passage:
         cosine = max((hit.cosines[row] for row in topical), default=0.0)

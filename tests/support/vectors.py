@@ -89,10 +89,11 @@ class ReferenceVectors:
             for id in sorted(fused, key=lambda id: -fused[id])[:limit]
         ]
 
-    async def chunk_ids(self, namespace: Namespace) -> Mapping[str, frozenset[str]]:
+    async def chunk_ids(self, namespace: Namespace, document_id: str | None = None) -> Mapping[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
         for chunk, _ in self.kept.get(namespace, {}).values():
-            found.setdefault(chunk.document_id, set()).add(chunk.id)
+            if document_id in (None, chunk.document_id):
+                found.setdefault(chunk.document_id, set()).add(chunk.id)
         return {document: frozenset(ids) for document, ids in found.items()}
 
     async def count(self, namespace: Namespace) -> int:

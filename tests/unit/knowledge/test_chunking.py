@@ -1,9 +1,10 @@
 """Markdown to chunks."""
 
 import re
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidInput
@@ -38,14 +39,16 @@ def test_an_empty_front_matter_is_none() -> None:
 
 
 def test_headings_become_a_path_that_starts_with_the_title() -> None:
-    source = "# Page\n\nIntro to all of it, long enough to stand.\n\n## Plans\n\n### Start\n\nFor small kitchens, five to fifty sensors.\n"
+    intro, start = "Intro to all of it, long enough to stand.", "For small kitchens, five to fifty sensors."
+    source = f"# Page\n\n{intro}\n\n## Plans\n\n### Start\n\n{start}\n"
     chunks = chunk_markdown("doc_1", "page", "Page", source, (), SMALL)
     assert [chunk.heading for chunk in chunks] == ["Page", "Page > Plans > Start"]
     assert chunks[1].indexed_text == "Page > Plans > Start\nFor small kitchens, five to fifty sensors."
 
 
 def test_a_sibling_heading_ends_the_one_before() -> None:
-    source = "# A\n\n## B\n\nFirst section text that is long enough here.\n\n## C\n\nSecond section text that is long enough.\n"
+    first, second = "First section text that is long enough here.", "Second section text that is long enough."
+    source = f"# A\n\n## B\n\n{first}\n\n## C\n\n{second}\n"
     assert [chunk.heading for chunk in chunk_markdown("d", "p", "A", source, (), SMALL)] == ["A > B", "A > C"]
 
 
@@ -67,7 +70,7 @@ def test_a_split_section_repeats_the_end_of_the_piece_before() -> None:
     sentences = [f"This is sentence number {n} of a long section." for n in range(12)]
     pieces = texts(" ".join(sentences))
     assert len(pieces) > 2
-    for before, piece in zip(pieces, pieces[1:], strict=False):
+    for before, piece in pairwise(pieces):
         shared = piece.split("\n\n", 1)[0]
         assert before.endswith(shared)
 
@@ -145,6 +148,7 @@ markdown = st.lists(
 ).map("\n\n".join)
 
 
+@settings(max_examples=40, deadline=None)
 @given(markdown)
 def test_no_word_is_lost_and_no_chunk_is_too_long(source: str) -> None:
     chunks = chunk_markdown("d", "p", "Page", source, (), SMALL)

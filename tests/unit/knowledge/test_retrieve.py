@@ -150,17 +150,18 @@ async def test_the_same_question_at_the_same_time_is_one_search(
 ) -> None:
     await fill(knowledge)
     await slugs(knowledge, "warm")
-    opened, embed, calls = asyncio.Event(), knowledge.embedder.embed, []
+    opened, started, calls = asyncio.Event(), asyncio.Event(), []
+    embed = knowledge.embedder.embed
 
     async def slow(texts: Sequence[str]) -> Vectors:
         calls.append(texts)
+        started.set()
         await opened.wait()
         return await embed(texts)
 
     monkeypatch.setattr(knowledge.embedder, "embed", slow)
     searches = [asyncio.create_task(slugs(knowledge, "price")) for _ in range(5)]
-    while not calls:
-        await asyncio.sleep(0)
+    await started.wait()
     searches[0].cancel()
     opened.set()
     results = await asyncio.gather(*searches, return_exceptions=True)
