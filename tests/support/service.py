@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from sqlalchemy import select
 
 from app.container import Container, Parts, migrate_database, open_container, provision_tenant
 from app.governance.keys import create_key
@@ -16,6 +17,7 @@ from app.packs.leads.sample_data import SampleData
 from app.packs.leads.service import LeadService
 from app.principal import Principal, Role, Tier
 from app.settings import load_settings
+from app.storage.base import Base
 
 TENANT = "acme"
 WAIT_S = 60.0
@@ -38,6 +40,12 @@ class Service:
     async def key_with(self, role: Role) -> str:
         async with self.container.db.transaction() as session:
             return (await create_key(session, TENANT, role, Tier.PRO, "test", self.container.clock())).secret
+
+    async def rows(self, table: str) -> list[dict[str, Any]]:
+        """A table's rows of all tenants, in the order of their ids."""
+        found = Base.metadata.tables[table]
+        async with self.container.db.reading() as session:
+            return [dict(row) for row in (await session.execute(select(found).order_by(found.c.id))).mappings()]
 
     async def load_knowledge(self) -> None:
         kit = self.container.kit
@@ -64,21 +72,32 @@ class Service:
 
 
 @asynccontextmanager
-async def running(home: Path, *, knowledge: bool = True, **overrides: Any) -> AsyncIterator[Service]:
-    """A service on the embedded default in `home`, or on what `overrides` (settings by name) say."""
+async def running(
+    home: Path, *, knowledge: bool = True, key: str | None = None, **overrides: Any
+) -> AsyncIterator[Service]:
+    """A service on the embedded default in `home`, or on what `overrides` (settings by name) say.
+
+    `key`: an admin's key of `TENANT` from a former run over the same data, which is then left as it is.
+    """
     settings = load_settings({}, home=home, log_level="ERROR", **overrides)
     await migrate_database(settings)
     async with open_container(settings, Parts.SERVER) as container:
-        async with container.db.transaction() as session:
-            await provision_tenant(container, session, TENANT, "Acme")
-            key = await create_key(session, TENANT, Role.ADMIN, Tier.PRO, "test", container.clock())
+        known = key is not None
+        secret = key or await _new_tenant(container)
         transport = httpx2.ASGITransport(create_app(container))
-        headers = {"Authorization": f"Bearer {key.secret}"}
+        headers = {"Authorization": f"Bearer {secret}"}
         async with httpx2.AsyncClient(transport=transport, base_url="http://trellis", headers=headers) as client:
-            service = Service(container, client, key.secret)
-            if knowledge:
+            service = Service(container, client, secret)
+            if knowledge and not known:
                 await service.load_knowledge()
             yield service
+
+
+async def _new_tenant(container: Container) -> str:
+    """`TENANT` and the secret of an admin's key of it."""
+    async with container.db.transaction() as session:
+        await provision_tenant(container, session, TENANT, "Acme")
+        return (await create_key(session, TENANT, Role.ADMIN, Tier.PRO, "test", container.clock())).secret
 
 
 def lead(**fields: Any) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""The lead agent from intake to outcome, the same on the embedded database and on PostgreSQL."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.governance.audit import verify
+from app.principal import Principal, Role
+from tests.support.service import TENANT, Service, lead, running
+
+ADMIN = Principal(TENANT, "test", Role.ADMIN)
+WAIT_S = 60
+WRITES = {"crm_upsert", "crm_note", "email_send"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The settings that name the database."""
+    return {"database_url": request.getfixturevalue("fresh_postgres_url")} if request.param == "postgres" else {}
+
+
+@pytest.fixture
+async def service(tmp_path: Path, where: dict[str, Any]) -> AsyncIterator[Service]:
+    async with running(tmp_path, **where) as found:
+        yield found
+
+
+async def test_a_lead_goes_from_first_contact_to_the_business_figures(service: Service) -> None:
+    made = await service.client.post("/v1/leads", json=lead(external_id="one"), headers={"Idempotency-Key": "k"})
+    again = await service.client.post("/v1/leads", json=lead(external_id="one"), headers={"Idempotency-Key": "k"})
+    assert (made.status_code, again.json()) == (201, made.json())
+    lead_id = made.json()["lead"]["id"]
+    [detail] = await service.decided([lead_id])
+    explained = await service.explain(detail["decisions"][0])
+    assert (explained["action"], explained["state"]) == ("respond", "done")
+    assert {call["tool"]: call["state"] for call in explained["tool_calls"]} == dict.fromkeys(WRITES, "done")
+    assert [message["direction"] for message in detail["messages"]] == ["inbound", "outbound"]
+    assert (await service.container.replay(ADMIN, explained["id"])).same
+    await judged(service, lead_id)
+    await meets(service)
+    await every_lead_is_on_one_page(service)
+    async with service.container.db.reading() as session:
+        report = await verify(session)
+    assert report.ok
+    assert report.entries > 10
+
+
+async def judged(service: Service, lead_id: str) -> None:
+    """An outcome and a judgement, as the business figures count them."""
+    won = {"kind": "converted", "value_usd": 1200.5}
+    assert (await service.client.post(f"/v1/leads/{lead_id}/outcome", json=won)).json()["value_usd"] == 1200.5
+    right = {"correct_action": "respond", "csat": 5}
+    assert (await service.client.post(f"/v1/leads/{lead_id}/feedback", json=right)).status_code == 201
+    total = (await service.client.get("/v1/metrics/business")).json()["total"]
+    assert total["volume"] == total["decided"] == total["first_response"]["answered"] == 1
+    assert total["conversion"]["value"] == total["decision_accuracy"]["value"] == total["csat"]["value"] == 1.0
+    assert (await service.client.get(f"/v1/leads/{lead_id}")).json()["status"] == "converted"
+
+
+async def meets(service: Service) -> None:
+    """Six leads who want the same half hour get six different ones."""
+    wish = "I want to buy for 30 sensors. Could we have a demonstration meeting on Tuesday at 10:00, please?"
+    lines = "\n".join(json.dumps(lead(email=f"p{n}@example.org", message=wish)) for n in range(6))
+    batch = await service.client.post(
+        "/v1/leads/batch", content=lines, headers={"Content-Type": "application/x-ndjson"}
+    )
+    details = await service.decided(batch.json()["lead_ids"])
+    assert {detail["status"] for detail in details} == {"scheduled"}
+    assert len({detail["messages"][-1]["body"] for detail in details}) == 6
+
+
+async def every_lead_is_on_one_page(service: Service) -> None:
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = (
+            await service.client.get("/v1/leads", params={"limit": 3, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 7
+    assert seen == sorted(seen, reverse=True)
+
+
+async def test_writes_wait_for_approval_and_then_happen_once(tmp_path: Path, where: dict[str, Any]) -> None:
+    async with running(tmp_path, writes_need_approval=True, **where) as service:
+        made = (await service.client.post("/v1/leads", json=lead())).json()
+        [detail] = await service.decided([made["lead"]["id"]])
+        assert (await service.explain(detail["decisions"][0]))["state"] == "waiting_approval"
+        assert await service.rows("outbox") == []
+        first = await approved(service)
+        async with asyncio.timeout(WAIT_S):
+            while (await service.explain(detail["decisions"][0]))["state"] != "done":
+                await approved(service)
+                await asyncio.sleep(0.1)
+        assert [row["recipient"] for row in await service.rows("outbox")] == ["ada@example.org"]
+        again = await service.client.post(f"/v1/approvals/{first[0]}/approve")
+        assert again.status_code == 409
+
+
+async def approved(service: Service) -> list[str]:
+    """Approves all that waits; the ids."""
+    waiting = (await service.client.get("/v1/approvals?state=pending")).json()["items"]
+    for one in waiting:
+        assert (await service.client.post(f"/v1/approvals/{one['id']}/approve")).status_code == 200
+    return [one["id"] for one in waiting]
+
+
+async def test_what_was_taken_in_is_decided_by_the_next_process(tmp_path: Path, where: dict[str, Any]) -> None:
+    async with running(tmp_path, knowledge=False, worker=False, **where) as service:
+        made = (await service.client.post("/v1/leads", json=lead())).json()["lead"]["id"]
+        key = service.key
+    async with running(tmp_path, knowledge=False, key=key, **where) as service:
+        [detail] = await service.decided([made])
+    assert detail["status"] == "escalated"
