@@ -5,6 +5,7 @@ from typing import Protocol
 
 from app.agent.tools.approvals import Approvals, Resume
 from app.clock import Clock
+from app.governance.audit import Audit
 from app.governance.flags import Flags
 from app.governance.keys import KeyRing
 from app.principal import Principal
@@ -43,6 +44,8 @@ class Services(Protocol):
     def keys(self) -> KeyRing: ...
     @property
     def rates(self) -> FailureLimit: ...
+    @property
+    def audit(self) -> Audit: ...
     @property
     def flags(self) -> Flags: ...
     @property

@@ -49,7 +49,7 @@ class Sessions:
         self._holders: TTLCache[str, Principal] = TTLCache(CACHED_KEYS, CACHE_S, timer=lambda: clock().timestamp())
 
     def issue(self, key_id: str) -> str:
-        """A new session for the API key with this id, as the cookie's value."""
+        """A new session for the API key with this id: the cookie's value."""
         expires = int((self._clock() + self.life).timestamp())
         return sign(self._key, _SESSION, {"key": key_id, "id": secrets.token_urlsafe(16), "expires": expires})
 
@@ -61,10 +61,11 @@ class Sessions:
         principal = self._holders.get(payload["key"]) or await self._look_up(payload["key"])
         return Visit(principal, payload["id"]) if principal else None
 
-    async def redeem(self, token: str) -> str | None:
-        """The key that a ticket stands for, once; None where it is forged, too old or used, or its key ended."""
+    async def redeem(self, token: str) -> Principal | None:
+        """Whom a ticket stands for, once; None where it is forged, too old or used, or its key ended."""
         ticket = read_ticket(self._key, token, self._clock())
-        if ticket is None or await self._look_up(ticket.key_id) is None:
+        principal = await self._look_up(ticket.key_id) if ticket else None
+        if ticket is None or principal is None:
             return None
         try:
             async with self._db.transaction() as session:
@@ -72,7 +73,7 @@ class Sessions:
                 session.add(UsedTicket(nonce=ticket.nonce, expires_at=ticket.expires_at))
         except IntegrityError:
             return None
-        return ticket.key_id
+        return principal
 
     def form_token(self, binding: str) -> str:
         """What a form must carry to be taken from this visitor."""

@@ -48,12 +48,12 @@ class ConsoleContainer:
     resumers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        audit = Audit(self.clock)
+        self.audit = Audit(self.clock)
         self.keys = KeyRing(self.db, self.clock)
         self.rates = RateLimits(self.metrics, plan=self.plan)
         self.readiness = Readiness({})
-        self.approvals = Approvals(self.clock, audit)
-        self.flags = Flags(self.db, self.clock, audit=audit)
+        self.approvals = Approvals(self.clock, self.audit)
+        self.flags = Flags(self.db, self.clock, audit=self.audit)
         self.flags.declare(
             kill_switch("leads"),
             FlagSpec("tone", "formal", "How letters read."),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
+from app.principal import Principal
 from app.web.cookies import FORM_COOKIE, SESSION_COOKIE, drop_cookie, set_cookie
 from app.web.places import BASE, SIGN_IN
 from app.web.shell import CurrentShell, Shell
@@ -31,11 +32,11 @@ def router() -> APIRouter:
     ) -> Response:
         if ticket is None:
             return shell.page(request, "sign_in.html", come_back=come_back, problem="")
-        key_id = await shell.sessions.redeem(ticket)
-        if key_id is None:
+        principal = await shell.sessions.redeem(ticket)
+        if principal is None:
             return shell.page(request, "sign_in.html", status=401, come_back="", problem=USED_LINK)
         # A page of ours, and not a redirect: a browser sends the new cookie only from a page of this site.
-        return _signed_in(shell, request, shell.page(request, "signed_in.html"), key_id)
+        return await _signed_in(shell, request, shell.page(request, "signed_in.html"), principal, by="link")
 
     @routes.post("/sign-in")
     async def sign_in(
@@ -44,11 +45,11 @@ def router() -> APIRouter:
         key: Annotated[str, Form(max_length=200)] = "",
         come_back: Annotated[str, Form(alias="next", max_length=500)] = "",
     ) -> Response:
-        key_id = await _key_id(shell, request, key.strip())
-        if key_id is None:
+        principal = await _key_holder(shell, request, key.strip())
+        if principal is None:
             return shell.page(request, "sign_in.html", status=401, come_back=come_back, problem=WRONG_KEY)
         wanted = come_back if _OUR_PAGE.fullmatch(come_back) else f"{BASE}/"
-        return _signed_in(shell, request, RedirectResponse(wanted, 303), key_id)
+        return await _signed_in(shell, request, RedirectResponse(wanted, 303), principal, by="key")
 
     @routes.post("/sign-out")
     async def sign_out() -> Response:
@@ -60,8 +61,8 @@ def router() -> APIRouter:
     return routes
 
 
-async def _key_id(shell: Shell, request: Request, secret: str) -> str | None:
-    """The id of the key; a wrong one counts against the address, as at the API. Raises RateLimited."""
+async def _key_holder(shell: Shell, request: Request, secret: str) -> Principal | None:
+    """Whom the key stands for; a wrong one counts against the address, as at the API. Raises RateLimited."""
     services = shell.services
     address = request.client.host if request.client else ""
     await services.rates.check_failures(address)
@@ -69,11 +70,14 @@ async def _key_id(shell: Shell, request: Request, secret: str) -> str | None:
     if principal is None:
         await services.rates.failed(address)
         _log.warning("sign-in failed", address=address)
-        return None
-    return principal.actor
+    return principal
 
 
-def _signed_in(shell: Shell, request: Request, answer: Response, key_id: str) -> Response:
+async def _signed_in(shell: Shell, request: Request, answer: Response, principal: Principal, *, by: str) -> Response:
+    """The answer with a new session in it; the audit log tells that the console was opened."""
+    services = shell.services
+    async with services.db.transaction() as session:
+        await services.audit.record(session, principal, "console.signed_in", principal.actor, {"by": by})
     life_s = round(shell.sessions.life.total_seconds())
-    set_cookie(request, answer, SESSION_COOKIE, shell.sessions.issue(key_id), life_s, shell.services.settings)
+    set_cookie(request, answer, SESSION_COOKIE, shell.sessions.issue(principal.actor), life_s, services.settings)
     return answer

@@ -37,6 +37,19 @@ async def test_a_key_opens_the_console_and_the_cookie_cannot_leak(container, str
     assert "acme" in page.text
 
 
+async def test_every_way_in_is_audited_without_the_key(container, stranger):
+    key_id, secret = await make_key(container, Role.ADMIN)
+    await stranger.sign_in(secret)
+    ticket = make_ticket(signing_key(container.settings), key_id, container.clock())
+    await stranger.get(f"/console/sign-in?ticket={ticket}")
+    page = (await stranger.get("/console/audit")).text
+    assert page.count("console.signed_in") == 2
+    assert "by: key" in page
+    assert "by: link" in page
+    assert key_id in page
+    assert secret not in page
+
+
 async def test_over_tls_and_in_production_the_cookie_is_for_tls_only(container):
     production = load_settings(
         {}, environment="production", session_secret="p" * 40, database_url="sqlite+aiosqlite:///x"
