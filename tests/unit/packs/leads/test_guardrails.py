@@ -128,6 +128,12 @@ def test_an_answer_without_strong_evidence_goes_to_a_person(evidence):
     assert "No page" in verdict.overrides[0]
 
 
+def test_an_answer_without_words_goes_to_a_person():
+    verdict = judge(inputs(), answer(reply=" \n"))
+    assert verdict.action is Action.ESCALATE
+    assert "without a reply" in verdict.overrides[0]
+
+
 def test_an_outage_goes_to_a_person_even_where_the_writer_wants_no_mail():
     found = enrichment(Signal.OUTAGE, Signal.UNSUBSCRIBE)
     assert judge(inputs(enrichment=found), answer()).action is Action.ESCALATE
