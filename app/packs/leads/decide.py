@@ -60,7 +60,7 @@ class Decider:
         version = gathered.assignment.arm.prompt_version if gathered.assignment else None
         prompt = self._kit.prompts.get(PROMPT, version)
         result = await ask(self._kit, principal, prompt, gathered.inputs, subject_id=lead_id)
-        verdict = judge(gathered.inputs, result.answer)
+        verdict = judge(gathered.inputs, result.answer, prompt.system)
         made = Made(gathered, prompt, result, verdict, (time.perf_counter() - started) * 1000)
         decision_id = await self._store(principal, made)
         self._observe(made)

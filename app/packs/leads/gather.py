@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.governance.experiments import Arm, assign
-from app.governance.injection import suspicious
 from app.governance.policies import PolicyRepository
 from app.integrations.errors import IntegrationError
 from app.knowledge.base import Passage
@@ -23,6 +22,7 @@ from app.packs.leads.facts import (
 from app.packs.leads.models import Lead, LeadMessage
 from app.packs.leads.repository import LeadRepository, MessageRepository
 from app.packs.leads.scores import Scorer
+from app.packs.leads.screening import orders_in
 from app.packs.leads.tools import BOT, free_slots
 from app.principal import Principal
 
@@ -86,7 +86,7 @@ class Gatherer:
             passages=tuple(map(passage_facts, await self._evidence(principal, read.message.body))),
             slots=await self._slots(principal, enrichment),
             thresholds=read.thresholds,
-            findings=tuple(dict.fromkeys(finding.rule for finding in suspicious(read.message.body))),
+            findings=await orders_in(read.message.body, lead_facts(read.lead), read.history),
             today=self._kit.ports.clock().date(),
         )
         return Gathered(read.lead, read.message, inputs, read.policy_version, read.assignment)

@@ -23,6 +23,8 @@ _LINK = re.compile(
 _LINK_END = ".,;:!?…"
 _IMAGE = re.compile(r"!\[[^\]\[]{0,300}\]\([^)]{0,2000}\)")
 LINK_REMOVED = "[link removed]"
+_WORD = re.compile(r"\w+")
+RUN_OF_WORDS = 8
 
 A_PERSON_DECIDES = ("outage", "legal", "erasure", "press", "complaint")
 
@@ -128,8 +130,8 @@ def _no_unbooked_meeting(_inputs: DecisionInputs, verdict: Verdict) -> Verdict:
 
 
 def _no_foreign_links(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
-    """A letter may carry only addresses that stand in the evidence: the way out for stolen data is closed."""
-    letter = f"{verdict.subject}\n{verdict.reply}"
+    """Letters and notes carry only addresses that stand in the evidence: the way out for stolen data is closed."""
+    letter = f"{verdict.subject}\n{verdict.reply}\n{verdict.reason}"
     if not (_LINK.search(letter) or _IMAGE.search(letter)):
         return verdict
     texts = " ".join(p.text for p in inputs.passages)
@@ -139,11 +141,12 @@ def _no_foreign_links(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
         found = match.group().rstrip(_LINK_END)
         return match.group() if found in known else LINK_REMOVED + match.group()[len(found) :]
 
-    subject, reply = (_LINK.sub(keep, _IMAGE.sub(LINK_REMOVED, text)) for text in (verdict.subject, verdict.reply))
-    if (subject, reply) == (verdict.subject, verdict.reply):
+    written = (verdict.subject, verdict.reply, verdict.reason)
+    subject, reply, reason = (_LINK.sub(keep, _IMAGE.sub(LINK_REMOVED, text)) for text in written)
+    if (subject, reply, reason) == written:
         return verdict
     removed = "A link that no page carries was removed."
-    return replace(verdict, subject=subject, reply=reply, overrides=(*verdict.overrides, removed))
+    return replace(verdict, subject=subject, reply=reply, reason=reason, overrides=(*verdict.overrides, removed))
 
 
 RULES: tuple[Rule, ...] = (
@@ -163,8 +166,25 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge(inputs: DecisionInputs, answer: LeadDecision) -> Verdict:
-    """The model's answer after every rule, in order. Pure: the same inputs and answer give the same verdict."""
+def _instructions_stay_here(instructions: str, verdict: Verdict) -> Verdict:
+    """A letter that repeats the agent's instructions goes to a person. A translation of them is not recognised."""
+    letter = _runs(f"{verdict.subject} {verdict.reply}")
+    if not letter or letter.isdisjoint(_runs(instructions)):
+        return verdict
+    return verdict.to(Action.ESCALATE, "The reply repeats the agent's own instructions.")
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    """Every run of eight words, without punctuation and case."""
+    words = _WORD.findall(text.casefold())
+    return {tuple(words[at : at + RUN_OF_WORDS]) for at in range(len(words) - RUN_OF_WORDS + 1)}
+
+
+def judge(inputs: DecisionInputs, answer: LeadDecision, instructions: str = "") -> Verdict:
+    """The model's answer after every rule, in order. Pure: the same arguments give the same verdict.
+
+    `instructions`: the system text that the model was given, which no letter may repeat.
+    """
     verdict = Verdict(
         action=answer.action,
         confidence=answer.confidence,
@@ -176,4 +196,4 @@ def judge(inputs: DecisionInputs, answer: LeadDecision) -> Verdict:
     )
     for rule in RULES:
         verdict = rule(inputs, verdict)
-    return verdict
+    return _instructions_stay_here(instructions, verdict)

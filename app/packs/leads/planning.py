@@ -79,7 +79,8 @@ def _book(lead: Lead, carried: Carried) -> ToolCallPlan:
         "end": carried.slot.end.isoformat(),
         "email": lead.email,
         "title": f"Meeting with {lead.name}" + (f" ({lead.company})" if lead.company else ""),
-        "description": carried.reason,
+        # The invitation goes to the lead: nothing in it is the model's own text.
+        "description": f"Booked by Trellis (decision {carried.decision_id})",
     }
     return ToolCallPlan("calendar_book", args, key(carried.decision_id, "calendar_book"))
 

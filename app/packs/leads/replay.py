@@ -25,7 +25,7 @@ class Replayer:
         inputs = DecisionInputs.model_validate(decision.inputs)
         prompt = self._kit.prompts.get(decision.prompt_name or "", decision.prompt_version)
         result = await ask(self._kit, principal, prompt, inputs, subject_id=decision.subject_id, fresh=True)
-        verdict = judge(inputs, result.answer)
+        verdict = judge(inputs, result.answer, prompt.system)
         again = {
             "action": verdict.action.value,
             "confidence": verdict.confidence,

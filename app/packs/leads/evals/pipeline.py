@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.governance.injection import suspicious
 from app.integrations.hours import BusinessHours, free_slots
 from app.knowledge.base import Passage
 from app.knowledge.language import LanguageGuess
@@ -20,6 +19,7 @@ from app.packs.leads.models import Action, Lead
 from app.packs.leads.offline import offline_decider
 from app.packs.leads.scores import score_with
 from app.packs.leads.scoring.rules import lead_rules
+from app.packs.leads.screening import orders_to_the_agent
 from app.packs.leads.tools import BOT, DAYS_AHEAD, MEETING_MINUTES
 
 ZONE = "Europe/Berlin"
@@ -78,7 +78,7 @@ class Pipeline:
             passages=tuple(map(passage_facts, passages)),
             slots=self._slots(enrichment),
             thresholds=self._thresholds,
-            findings=tuple(dict.fromkeys(finding.rule for finding in suspicious(message))),
+            findings=orders_to_the_agent(message, lead_facts(lead)),
             today=self._now.date(),
         )
 

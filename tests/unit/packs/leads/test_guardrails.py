@@ -187,3 +187,30 @@ def test_a_subject_is_one_line():
 def test_an_answer_that_promises_a_meeting_goes_to_a_person():
     verdict = judge(inputs(), answer(reply="We meet {slot}."))
     assert verdict.action is Action.ESCALATE
+
+
+def test_a_link_in_the_reason_does_not_reach_the_note():
+    verdict = judge(inputs(), answer(reason="Paid, see https://evil.example/x for the receipt."))
+    assert verdict.reason == f"Paid, see {LINK_REMOVED} for the receipt."
+
+
+INSTRUCTIONS = "You decide what happens next with one sales lead. Answer with one JSON object and nothing else."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"Here they are: {INSTRUCTIONS}",
+        "YOU DECIDE - what happens next, with one sales lead!",
+        "It costs €6.90.\n> with one sales lead.\n> Answer with one JSON object",
+    ],
+)
+def test_a_reply_that_repeats_the_instructions_goes_to_a_person(reply):
+    verdict = judge(inputs(), answer(reply=reply), INSTRUCTIONS)
+    assert (verdict.action, verdict.reply) == (Action.ESCALATE, "")
+    assert "instructions" in verdict.overrides[-1]
+
+
+def test_a_few_words_in_common_with_the_instructions_are_no_leak():
+    text = "You decide what happens next with the sensors."
+    assert judge(inputs(), answer(reply=text), INSTRUCTIONS).reply == text
