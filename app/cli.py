@@ -17,24 +17,18 @@ from rich.table import Table
 from app import launch
 from app.agent.prompt_lock import write_lock
 from app.agent.prompts import read_directory
-from app.container import (
-    LOCAL_TENANT,
-    PACKS,
-    Container,
-    Parts,
-    load_local,
-    migrate_database,
-    open_container,
-    provision_tenant,
-)
+from app.agent.tools.records import EffectRepository
+from app.container import LOCAL_TENANT, PACKS, Container, Parts, migrate_database, open_container
 from app.errors import InvalidInput, NotFound, TrellisError
 from app.governance.audit import verify
 from app.governance.decisions import explain
 from app.governance.keys import create_key, list_keys, revoke_key
 from app.governance.privacy import scrub
+from app.http.effects import settle
 from app.main import create_app
 from app.pack import Kit
 from app.principal import Principal, Role, Tier
+from app.provision import load_local, provision_tenant
 from app.settings import Settings, load_settings
 from app.telemetry.logs import configure_logs
 
@@ -42,10 +36,18 @@ Result = TypeVar("Result")
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
 keys = typer.Typer(no_args_is_help=True, help="API keys of a tenant.")
 audit = typer.Typer(no_args_is_help=True, help="The audit log.")
+effects = typer.Typer(no_args_is_help=True, help="Writes to the outside that need a person's word.")
 flags = typer.Typer(no_args_is_help=True, help="Flags and kill switches.")
 prompts = typer.Typer(no_args_is_help=True, help="Versioned prompts.")
 evals = typer.Typer(no_args_is_help=True, help="Evaluations on data.")
-for group, name in ((keys, "keys"), (audit, "audit"), (flags, "flags"), (prompts, "prompts"), (evals, "eval")):
+for group, name in (
+    (keys, "keys"),
+    (audit, "audit"),
+    (effects, "effects"),
+    (flags, "flags"),
+    (prompts, "prompts"),
+    (evals, "eval"),
+):
     cli.add_typer(group, name=name)
 
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
@@ -237,6 +239,37 @@ def audit_verify(
 
     if not run(tenant or LOCAL_TENANT, work):
         raise typer.Exit(1)
+
+
+@effects.command("list")
+def effects_list(tenant: TenantOption = LOCAL_TENANT) -> None:
+    """List parked writes: those that may or may not have happened."""
+
+    async def work(container: Container, principal: Principal) -> Table:
+        table = Table("Id", "Tool", "Decision", "Since", "Why")
+        async with container.db.reading() as session:
+            parked = EffectRepository(session, principal.tenant_id)
+            for row in await parked.parked(limit=200):
+                table.add_row(row.id, row.tool, row.subject_id, f"{row.created_at:%Y-%m-%d %H:%M}", row.error)
+        return table
+
+    out.print(run(tenant, work))
+
+
+@effects.command("settle")
+def effects_settle(
+    effect_id: str,
+    happened: Annotated[bool, typer.Option("--happened/--not-happened", help="What you found at the vendor.")],
+    tenant: TenantOption = LOCAL_TENANT,
+) -> None:
+    """Say whether a parked write happened; its decision then goes on."""
+
+    async def work(container: Container, principal: Principal) -> None:
+        async with container.db.transaction() as session:
+            found = await settle(container, session, principal, effect_id, happened=happened)
+        out.print(f"{found.tool} is {found.state}; decision {found.subject_id} goes on.")
+
+    run(tenant, work)
 
 
 @flags.command("list")

@@ -1,7 +1,6 @@
 """Builds and closes every backend: the one place that knows embedded from production."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,30 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import structlog
 from openfeature import api as openfeature
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.breaker import Breakers
 from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Budgets
 from app.agent.cache import LruCache
 from app.agent.loop import Agent
-from app.agent.models import ToolMode
 from app.agent.prompts import PromptLibrary
 from app.agent.providers import CHEAP, Endpoint, build_routes, load_prices
 from app.agent.routing import ModelRouter
 from app.agent.tools import Approvals, ToolExecutor, ToolPolicies, ToolRegistry
 from app.agent.tools.approvals import Resume
+from app.agent.tools.records import count_waiting
 from app.clock import Clock, system_clock
 from app.errors import NotFound
 from app.governance.audit import Audit
 from app.governance.decisions import DecisionRepository
 from app.governance.experiments import Experiments
 from app.governance.flags import Flags, kill_switch
-from app.governance.keys import KeyRing, create_key, create_tenant
+from app.governance.keys import KeyRing
 from app.governance.models import Decision
-from app.governance.models_keys import Tenant
 from app.governance.openfeature import FlagProvider
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
@@ -64,9 +62,11 @@ from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
 from app.telemetry.setup import build_metrics
 
+log = structlog.get_logger(__name__)
+
 PACKS: tuple[Pack, ...] = (LEADS,)
 LOCAL_TENANT = "local"
-LOCAL_NAME = "This machine"
+GAUGES_S = 15.0
 PURGE_KEYS = "http.purge_idempotency_keys"
 PURGE_SCHEDULE = Schedule(PURGE_KEYS, "23 * * * *", PURGE_KEYS)
 
@@ -157,52 +157,6 @@ async def migrate_database(settings: Settings) -> str:
     return schema.head_revision()
 
 
-async def provision_tenant(container: Container, session: AsyncSession, tenant_id: str, name: str) -> None:
-    """A tenant that may use every tool of every pack, writes by approval where the settings say so."""
-    await create_tenant(session, tenant_id, name, container.clock())
-    admin = Principal(tenant_id, "provisioning", Role.ADMIN)
-    mode = ToolMode.APPROVE if container.settings.writes_need_approval else ToolMode.ALLOW
-    registry = container.kit.executor.registry
-    for tool in registry.names:
-        known = registry.get(tool)
-        reads = known is not None and known.effect == "read"
-        await container.tool_policies.set(session, admin, tool, ToolMode.ALLOW if reads else mode)
-
-
-async def load_local(container: Container) -> None:
-    """The embedded default's tenant, its key in the data folder, and every pack's sample; once, then no more."""
-    key_file = container.settings.local_key_file
-    principal = Principal(LOCAL_TENANT, "up", Role.ADMIN, Tier.PRO)
-    async with container.db.transaction() as session:
-        if await session.get(Tenant, LOCAL_TENANT) is None:
-            await provision_tenant(container, session, LOCAL_TENANT, LOCAL_NAME)
-    if not await _key_works(container, key_file):
-        async with container.db.transaction() as session:
-            key = await create_key(session, LOCAL_TENANT, Role.ADMIN, Tier.PRO, "this machine", container.clock())
-            await container.audit.record(session, principal, "key.created", key.id, {"role": Role.ADMIN})
-            _write_private(key_file, key.secret)
-    for runtime in container.runtimes.values():
-        if runtime.load_sample is not None:
-            await runtime.load_sample(principal)
-
-
-async def _key_works(container: Container, key_file: Path) -> bool:
-    try:
-        secret = await asyncio.to_thread(key_file.read_text)
-    except OSError:
-        return False
-    return await container.keys.authenticate(secret.strip()) is not None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Readable by this user alone, and never half written."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{text}\n")
-    part.replace(path)
-
-
 @dataclass(slots=True)
 class _Builder:
     """The order of construction, in small steps."""
@@ -248,6 +202,9 @@ class _Builder:
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
         await self._start_jobs(jobs, runtimes)
+        if self.parts is not Parts.COMMAND:
+            gauges = asyncio.create_task(self._keep_gauges(metrics), name="gauges")
+            self.stack.callback(gauges.cancel)
         rates = RateLimits(metrics, redis_url=settings.redis_url)
         self.stack.push_async_callback(rates.close)
         return Container(
@@ -329,6 +286,19 @@ class _Builder:
         works = self.parts is Parts.WORKER or (self.parts is Parts.SERVER and self.settings.worker)
         await jobs.start(worker=works)
         self.stack.push_async_callback(jobs.stop, self.settings.shutdown_grace_s)
+
+    async def _keep_gauges(self, metrics: Metrics) -> None:
+        """What waits for a person, counted every so often: a query a scrape would be somebody else's to time."""
+        while True:
+            try:
+                async with self.db.reading() as session:
+                    waiting = await count_waiting(session)
+            except Exception as error:
+                log.warning("gauges.failed", error=str(error))
+            else:
+                metrics.effects_parked.set(waiting.parked)
+                metrics.approvals_pending.set(waiting.pending)
+            await asyncio.sleep(GAUGES_S)
 
     async def _purge_keys(self, _context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
         async with self.db.transaction() as session:

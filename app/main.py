@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from app.container import Container
 from app.http.approvals import approvals_router
 from app.http.decisions import decisions_router
+from app.http.effects import effects_router
 from app.http.install import install
 from app.http.status import status_router
 from app.packs.leads.api import BATCH_PATH
@@ -27,6 +28,7 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(status_router(container))
     app.include_router(decisions_router(container))
     app.include_router(approvals_router(container))
+    app.include_router(effects_router(container))
     if container.settings.console:
         app.include_router(links_router(container))
     for runtime in container.runtimes.values():

@@ -10,12 +10,13 @@ from typing import Any
 import httpx2
 from sqlalchemy import select
 
-from app.container import Container, Parts, migrate_database, open_container, provision_tenant
+from app.container import Container, Parts, migrate_database, open_container
 from app.governance.keys import create_key
 from app.main import create_app
 from app.packs.leads.sample_data import SampleData
 from app.packs.leads.service import LeadService
 from app.principal import Principal, Role, Tier
+from app.provision import provision_tenant
 from app.settings import load_settings
 from app.storage.base import Base
 

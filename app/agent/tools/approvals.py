@@ -111,8 +111,13 @@ async def settle(
     """
     judge = approvals.approve if approved else approvals.reject
     approval = await judge(session, principal, approval_id)
-    decision = await DecisionRepository(session, principal.tenant_id).find(approval.subject_id)
+    await go_on(resumers, session, principal, approval.subject_id)
+    return approval
+
+
+async def go_on(resumers: Mapping[str, Resume], session: AsyncSession, principal: Principal, subject_id: str) -> None:
+    """Takes up the decision that a settled write belongs to; a write of something else has nothing to go on."""
+    decision = await DecisionRepository(session, principal.tenant_id).find(subject_id)
     resume = resumers.get(decision.pack) if decision is not None else None
     if resume is not None:
-        await resume(session, principal, approval.subject_id)
-    return approval
+        await resume(session, principal, subject_id)

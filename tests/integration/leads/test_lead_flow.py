@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from app.agent.models import EffectRow, EffectState
+from app.governance.models import Decision, DecisionState
+from app.integrations.local import list_outbox
 from app.principal import Principal, Role
 from tests.support.service import TENANT, Service, lead, running
 
@@ -167,3 +171,25 @@ async def test_pages_of_leads_hold_each_lead_once(service: Service) -> None:
         cursor = page["next_cursor"]
     assert len(seen) == len(set(seen)) == 25
     assert seen == sorted(seen, reverse=True)
+
+
+async def test_a_parked_write_goes_on_by_a_persons_word(service: Service) -> None:
+    made = (await service.client.post("/v1/leads", json=lead())).json()
+    [detail] = await service.decided([made["lead"]["id"]])
+    decision_id = detail["decisions"][0]
+    async with service.container.db.transaction() as session:
+        mails = EffectRow.key == f"{decision_id}:email_send"
+        await session.execute(update(EffectRow).where(mails).values(state=EffectState.PARKED, error="cut off"))
+        await session.execute(update(Decision).where(Decision.id == decision_id).values(state=DecisionState.FAILED))
+    [parked] = (await service.client.get("/v1/effects?state=parked")).json()["items"]
+    viewer = {"Authorization": f"Bearer {await service.key_with(Role.VIEWER)}"}
+    word = {"happened": True}
+    path = f"/v1/effects/{parked['id']}/settle"
+    assert (await service.client.post(path, json=word, headers=viewer)).status_code == 403
+    assert (await service.client.post(path, json=word)).json()["state"] == "done"
+    assert (await service.client.post(path, json=word)).status_code == 409
+    async with asyncio.timeout(30):
+        while (await service.explain(decision_id))["state"] != "done":
+            await asyncio.sleep(0.05)
+    async with service.container.db.reading() as session:
+        assert len(await list_outbox(session, TENANT, limit=50)) == 1
