@@ -184,9 +184,11 @@ def test_without_strong_evidence_a_person_answers(decider, passages):
 
 
 def test_a_question_whose_words_no_page_knows_goes_to_a_person(decider):
-    question = "Do your gizmos survive gamma irradiation inside a sterilisation autoclave?"
+    """Two words of the page ("free", "charge") are not enough beside eight that it does not know."""
+    question = "Are gizmos free of charge with gamma, xenon, krypton, argon, radon, helium and bromine inside?"
     decision = decider.decide(inputs(question, enrichment=enrichment(Signal.ASKS_PRODUCT)))
     assert decision.action is Action.ESCALATE
+    assert "know only" in decision.reason
 
 
 def test_better_evidence_and_less_contradiction_make_it_surer(decider):
