@@ -149,6 +149,8 @@ class EdgeVectors:
         try:
             return edge.EdgeShard.load(str(path))
         except Exception as error:  # the engine raises bare Exception
+            if "WouldBlock" in str(error):  # its own lock: open already, not damaged
+                raise
             aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
             path.rename(aside)
             log.error("vector index cannot be read, set aside", folder=str(aside), error=str(error))

@@ -136,9 +136,8 @@ def _backoff(error: Exception) -> bool | float:
 
 def _unit(vectors: Vectors) -> Vectors:
     """Rows of length 1; a row without a token stays zero (a plain division would make it NaN)."""
-    clean = np.nan_to_num(np.asarray(vectors, np.float32))
-    lengths = np.linalg.norm(clean, axis=1, keepdims=True)
-    unit: Vectors = np.divide(clean, lengths, out=np.zeros_like(clean), where=lengths > 0)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return unit
 
 

@@ -173,27 +173,23 @@ class Ingestor:
         stored = await self._store.chunk_ids(namespace)
         async with self._db.reading() as session:
             documents = await DocumentRepository(session, namespace.tenant_id).of_bot(namespace.bot)
-            chunks = ChunkRepository(session, namespace.tenant_id)
-            expected = {
-                document.id: frozenset(row.id for row in await chunks.of_document(document.id) if not row.quarantined)
-                for document in documents
-            }
-        await self._store.delete(namespace, [document_id for document_id in stored if document_id not in expected])
+            expected = await ChunkRepository(session, namespace.tenant_id).evidence_ids(namespace.bot)
+        known = {document.id for document in documents}
+        await self._store.delete(namespace, [document_id for document_id in stored if document_id not in known])
+        none: frozenset[str] = frozenset()
         broken = [
             document
             for document in documents
-            if document.status in (DocumentStatus.QUEUED, DocumentStatus.PROCESSING)
-            or (
-                document.status == DocumentStatus.READY
-                and not self._intact(document, stored.get(document.id, frozenset()), expected)
-            )
+            if self._needs_repair(document, stored.get(document.id, none), expected.get(document.id, none))
         ]
         for document in broken:
             await self._repair(document)
         return len(broken)
 
-    def _intact(self, document: Document, stored: frozenset[str], expected: Mapping[str, frozenset[str]]) -> bool:
-        return document.embedder == self._embedder.name and stored == expected[document.id]
+    def _needs_repair(self, document: Document, stored: frozenset[str], expected: frozenset[str]) -> bool:
+        if document.status == DocumentStatus.READY:
+            return document.embedder != self._embedder.name or stored != expected
+        return document.status != DocumentStatus.FAILED
 
     async def _repair(self, document: Document) -> None:
         try:
@@ -236,8 +232,9 @@ class Ingestor:
         await self._store.ensure(namespace)
         stored = (await self._store.chunk_ids(namespace, document.id)).get(document.id, frozenset())
         clean = screened.clean
-        # Vectors of another embedder are not in this store: what is stored is of the present one.
-        fresh = [chunk for chunk in clean if chunk.id not in stored]
+        # The same chunk under another embedder has another vector.
+        known = stored if document.embedder == self._embedder.name else frozenset()
+        fresh = [chunk for chunk in clean if chunk.id not in known]
         if fresh:
             vectors = await self._embedder.embed([chunk.indexed_text for chunk in fresh])
             await self._store.upsert(namespace, fresh, vectors)

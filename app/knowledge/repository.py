@@ -1,6 +1,6 @@
 """Queries of the room, each held to a tenant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +31,16 @@ class ChunkRepository(TenantRepository[ChunkRow]):
         query = self.query(ChunkRow.document_id == document_id).order_by(ChunkRow.ordinal)
         rows: Sequence[ChunkRow] = (await self.session.scalars(query)).all()
         return rows
+
+    async def evidence_ids(self, bot: str) -> Mapping[str, frozenset[str]]:
+        """By document, the chunks that should have a vector."""
+        columns = select(ChunkRow.document_id, ChunkRow.id, ChunkRow.findings).join(Document)
+        held = columns.where(ChunkRow.tenant_id == self.tenant_id, Document.bot == bot)
+        found: dict[str, set[str]] = {}
+        for document_id, chunk_id, findings in await self.session.execute(held):
+            if not findings:
+                found.setdefault(document_id, set()).add(chunk_id)
+        return {document_id: frozenset(ids) for document_id, ids in found.items()}
 
     async def quarantined(self, bot: str) -> Sequence[ChunkRow]:
         """What a person should look at: chunks kept out of evidence, with why."""

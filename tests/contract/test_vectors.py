@@ -91,6 +91,14 @@ async def test_a_query_without_vector_or_without_words_uses_the_other(store: Vec
     assert await store.search(ACME, np.zeros((1, DIMENSION), np.float32), "", 5) == []
 
 
+async def test_a_chunk_stands_where_its_best_wording_puts_it(store: VectorStore) -> None:
+    await put(store, ACME, *PAGES)
+    best, other = embed_words(PAGES[2].indexed_text), embed_words("sensor costs")
+    for wordings in ([best, other], [other, best]):
+        hits = await store.search(ACME, np.array(wordings), "", 1, dense_weight=1.0)
+        assert [hit.chunk for hit in hits] == [PAGES[2]]
+
+
 async def test_tags_hold_the_search_to_chunks_that_carry_one(store: VectorStore) -> None:
     await put(store, ACME, *PAGES)
     assert set(await ask(store, ACME, "price sensor line", tags=["money"])) == {PAGES[0].text, PAGES[1].text}

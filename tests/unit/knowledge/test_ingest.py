@@ -293,7 +293,6 @@ async def test_vectors_without_a_document_are_removed(knowledge: Knowledge) -> N
 async def test_another_embedder_embeds_everything_anew(knowledge: Knowledge) -> None:
     await knowledge.ingestor.put(T, B, "price", "Price", PAGE)
     knowledge.embedder.name = "words-2"
-    knowledge.store.kept.clear()
     knowledge.embedder.asked.clear()
     assert await knowledge.ingestor.reconcile() == 1
     assert len(knowledge.embedder.asked) == 2
