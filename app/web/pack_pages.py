@@ -1,7 +1,7 @@
 """What a pack adds to the console."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ class PackPages:
     `router` is mounted at `/console/<pack>`. Templates in `templates` are named `<pack>/<file>`; of these the shell
     shows, where they exist, `inputs.html`, `answer.html` and `judge.html` in a decision's explanation, with what
     `describe` gives. `subjects` names the subjects of decisions; ids that it leaves out are shown as they are.
+    `words` says how stored names (of tools, statuses, signals) read.
     """
 
     router: APIRouter
     nav: tuple[NavEntry, ...]
     templates: Path
+    words: Mapping[str, str] = field(default_factory=dict)
     subjects: Callable[[AsyncSession, str, Sequence[str]], Awaitable[Mapping[str, Subject]]] = _no_subjects
     describe: Callable[[AsyncSession, str, Decision], Awaitable[Mapping[str, Any]]] = _nothing_more

@@ -1,6 +1,7 @@
-"""How values read on a page: the filters and helpers that every template has."""
+"""How values read on a page: the filters that every template has."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,23 +10,25 @@ from markupsafe import Markup
 
 NONE = "–"
 # What is stored, as a person says it; anything else is shown with its underscores as spaces.
-WORDS: Mapping[str, str] = {
-    "waiting_approval": "waiting for approval",
-    "decided": "decided, not yet carried out",
-    "done": "done",
-    "acting": "being carried out",
-    "crm_upsert": "Contact in the CRM",
-    "crm_note": "Note on the contact",
-    "calendar_book": "Meeting in the calendar",
-    "email_send": "E-mail",
-    "knowledge_search": "Search of the knowledge base",
-    "calendar_free_slots": "Free meeting times",
-}
+WORDS: Mapping[str, str] = {"waiting_approval": "waiting for approval", "decided": "decided, not yet carried out"}
 
 
-def words(name: str) -> str:
-    """A stored name as words."""
-    return WORDS.get(name, str(name).replace("_", " "))
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Stored names as words: the shell's own and those of the packs."""
+
+    known: Mapping[str, str]
+
+    def words(self, name: str) -> str:
+        return self.known.get(name) or str(name).replace("_", " ")
+
+    def inline(self, value: Any) -> str:
+        """A JSON value in a sentence: text as it is, an object as `name: value` pairs."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, Mapping):
+            return ", ".join(f"{self.words(name)}: {self.inline(item)}" for name, item in value.items()) or "none"
+        return compact(value)
 
 
 def when(moment: datetime | str | None) -> str | Markup:
@@ -76,28 +79,13 @@ def compact(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def inline(value: Any) -> str:
-    """A JSON value in a sentence: text as it is, an object as `name: value` pairs."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return ", ".join(f"{words(name)}: {inline(item)}" for name, item in value.items()) or "none"
-    return compact(value)
-
-
 def pretty(value: Any) -> str:
     """A JSON value over several lines."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
-FILTERS: Mapping[str, Any] = {
-    "words": words,
-    "when": when,
-    "percent": percent,
-    "usd": usd,
-    "duration": duration,
-    "plural": plural,
-    "compact": compact,
-    "inline": inline,
-    "pretty": pretty,
-}
+def filters(words: Mapping[str, str]) -> dict[str, Any]:
+    """Every filter by its name; `words` are those of the packs."""
+    wording = Wording({**WORDS, **words})
+    plain = (when, percent, usd, duration, plural, compact, pretty)
+    return {"words": wording.words, "inline": wording.inline} | {show.__name__: show for show in plain}

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 
 from app.web.pack_pages import PackPages
-from app.web.show import FILTERS
+from app.web.show import filters
 
 OWN = Path(__file__).parent
 
@@ -21,5 +21,6 @@ def build_templates(packs: Mapping[str, PackPages]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    words = {name: text for pages in packs.values() for name, text in pages.words.items()}
+    environment.filters.update(filters(words))
     return environment

@@ -36,6 +36,14 @@ LATEST = 12
 # After that a page no longer asks by itself whether something has changed.
 PATIENCE = timedelta(minutes=10)
 SOURCES: tuple[str, ...] = get_args(LeadIn.model_fields["source"].annotation)
+WORDS = {
+    "crm_upsert": "Contact in the CRM",
+    "crm_note": "Note on the contact",
+    "calendar_book": "Meeting in the calendar",
+    "email_send": "E-mail",
+    "knowledge_search": "Search of the knowledge base",
+    "calendar_free_slots": "Free meeting times",
+}
 FIELDS = ("name", "email", "company", "phone", "language", "country")
 
 
@@ -50,6 +58,7 @@ def build_pages(kit: Kit, service: LeadService) -> PackPages:
         router=routes,
         nav=(NavEntry("Overview", f"{LEADS}/overview"), NavEntry("Leads", LEADS)),
         templates=Path(__file__).with_name("templates"),
+        words=WORDS,
         subjects=_subjects,
         describe=_describe,
     )

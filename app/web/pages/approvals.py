@@ -25,7 +25,7 @@ def router() -> APIRouter:
             approvals = ApprovalRepository(session, principal.tenant_id)
             pending = await approvals.all(Approval.state == ApprovalState.PENDING, limit=PAGE)
             decided = await approvals.page(Approval.state != ApprovalState.PENDING, limit=PAGE)
-        return shell.page(request, "approvals.html", pending=pending, decided=decided.items)
+        return shell.page(request, "approvals.html", pending=pending, decided=decided.items, shown=PAGE)
 
     @routes.get("/{approval_id}")
     async def show_approval(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.web.show import duration, inline, percent, plural, usd, when, words
+from app.web.show import Wording, duration, filters, percent, plural, usd, when
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,24 @@ def test_times_are_shown_in_utc_with_the_machine_form_beside_it():
 
 
 def test_names_read_as_words():
+    wording = Wording({"email_send": "E-mail"})
+    assert wording.words("email_send") == "E-mail"
+    assert wording.words("some_new_tool") == "some new tool"
+
+
+def test_a_packs_words_stand_beside_the_shells():
+    words = filters({"email_send": "E-mail"})["words"]
     assert words("email_send") == "E-mail"
-    assert words("some_new_tool") == "some new tool"
+    assert words("waiting_approval") == "waiting for approval"
+
+
+def test_counts_carry_their_noun():
     assert plural(1, "entry", "entries") == "1 entry"
     assert plural(2000, "lead") == "2,000 leads"
 
 
 def test_nested_values_read_as_a_sentence():
-    assert inline({"crm_note": "done", "parts": {}, "n": 1}) == "Note on the contact: done, parts: none, n: 1"
-    assert inline("text") == "text"
-    assert inline([1, "a"]) == '[1,"a"]'
+    wording = Wording({"crm_note": "Note"})
+    assert wording.inline({"crm_note": "done", "parts": {}, "n": 1}) == "Note: done, parts: none, n: 1"
+    assert wording.inline("text") == "text"
+    assert wording.inline([1, "a"]) == '[1,"a"]'
