@@ -1,0 +1,38 @@
+"""What every command shares: the opened container, the operator, the tenant, where to print."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from app import launch
+from app.container import LOCAL_TENANT, Container, Parts, open_container
+from app.principal import Principal, Role, Tier
+from app.settings import load_settings
+
+Result = TypeVar("Result")
+LOCAL = LOCAL_TENANT
+TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
+out = Console()
+
+
+async def _with_container(
+    tenant: str, work: Callable[[Container, Principal], Awaitable[Result]], parts: Parts
+) -> Result:
+    settings = load_settings()
+    launch.prepare_home(settings)
+    async with open_container(settings, parts) as container:
+        return await work(container, operator(tenant))
+
+
+def run(tenant: str, work: Callable[[Container, Principal], Awaitable[Result]], parts: Parts = Parts.COMMAND) -> Result:
+    """One command's work on an opened container."""
+    return asyncio.run(_with_container(tenant, work, parts))
+
+
+def operator(tenant: str) -> Principal:
+    """Whoever may run commands on this machine acts as an admin of the tenant they name."""
+    return Principal(tenant_id=tenant, actor=f"cli:{getpass.getuser()}", role=Role.ADMIN, tier=Tier.PRO)
