@@ -111,7 +111,7 @@ class Page:
     async def wait_for(self, script: str) -> None:
         """Returns when the expression is true."""
         async with asyncio.timeout(ANSWER_S):
-            while not await self.run(script):  # noqa: ASYNC110 - the browser has no event for it
+            while not await self.run(script):
                 await asyncio.sleep(0.1)
 
     async def picture(self, path: Path, *, whole: bool = True, height: int | None = None) -> None:

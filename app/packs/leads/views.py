@@ -19,6 +19,8 @@ PHRASES: Mapping[str, tuple[str, str]] = {
 }
 # The width of the plot of effects, in its own units.
 PLOT = 200.0
+# Log-odds: what is smaller cannot be told from none.
+_SMALLEST_SPAN = 1e-3
 _LEAST_QUOTE = 12
 _BEGINNING = 3
 
@@ -144,7 +146,7 @@ def effects(contributions: Sequence[tuple[str, str, float]]) -> tuple[Effect, ..
     lowest = min((log_odds for _, _, log_odds in contributions), default=0.0)
     highest = max((log_odds for _, _, log_odds in contributions), default=0.0)
     left, right = max(0.0, -lowest), max(0.0, highest)
-    unit = PLOT / (left + right or 1.0)
+    unit = PLOT / max(left + right, _SMALLEST_SPAN)
     return tuple(
         Effect(feature, value, log_odds, (left + min(0.0, log_odds)) * unit, abs(log_odds) * unit)
         for feature, value, log_odds in contributions

@@ -388,7 +388,9 @@ async def test_a_pack_names_its_subjects_and_shows_its_own_parts(container, view
     async def describe(session, tenant_id, decision):
         return {"more": f"{tenant_id}:{decision.trigger_id}"}
 
-    container.runtimes["leads"] = Runtime(PackPages(routes, (), tmp_path, subjects, describe))
+    container.runtimes["leads"] = Runtime(
+        PackPages(routes, (), tmp_path, words={"respond": "answer"}, subjects=subjects, describe=describe)
+    )
     decision = await store_decision(container)
     _, secret = await make_key(container, Role.VIEWER)
     async with visiting(container.app()) as visitor:
@@ -396,4 +398,6 @@ async def test_a_pack_names_its_subjects_and_shows_its_own_parts(container, view
         page = (await visitor.get(f"/console/decisions/{decision.id}")).text
         assert f"asked: How much?, acme:{decision.id}" in page
         assert escape(f"{MARKUP} of acme") in page.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
-        assert "of acme" in (await visitor.get("/console/decisions")).text
+        listed = (await visitor.get("/console/decisions")).text
+        assert "of acme" in listed
+        assert 'class="badge respond">answer<' in listed
