@@ -248,6 +248,20 @@ def test_the_sentence_with_the_asked_figure_is_quoted(quoter):
     assert "€276.00" in quoter.answer("What do 40 sensors cost a month?", "en", (page,), price=True).quotes[0].text
 
 
+def test_where_money_is_asked_the_sentence_with_amounts_is_quoted(quoter):
+    text = "Each sensor is read monthly.\n\nEach sensor is €4, €6 or €9 monthly."
+    page = PRICING.model_copy(update={"text": text, "title": "Page"})
+    assert [q.text for q in quoter.answer("A sensor monthly?", "en", (page,), price=True).quotes] == [text[30:]]
+    assert len(quoter.answer("A sensor monthly?", "en", (page,), price=False).quotes) == 2
+
+
+def test_the_words_of_the_question_weigh_more_than_the_story_around_it(quoter):
+    text = "The trial has 30 free days.\n\nClinics keep vaccines, blood and plasma on trial days."
+    page = TRIAL.model_copy(update={"text": text, "title": "Page"})
+    asked = "We run clinics and keep vaccines, blood and plasma. How many free days has the trial?"
+    assert "The trial has 30 free days." in [quote.text for quote in quoter.answer(asked, "en", (page,), price=False).quotes]
+
+
 def test_each_question_gets_its_own_quotation(quoter):
     asked = "What is the price per sensor and month? Is a payment card asked for in the trial?"
     quotes = quoter.answer(asked, "en", (PRICING, TRIAL), price=True).quotes
