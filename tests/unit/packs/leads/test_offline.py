@@ -259,7 +259,8 @@ def test_the_words_of_the_question_weigh_more_than_the_story_around_it(quoter):
     text = "The trial has 30 free days.\n\nClinics keep vaccines, blood and plasma on trial days."
     page = TRIAL.model_copy(update={"text": text, "title": "Page"})
     asked = "We run clinics and keep vaccines, blood and plasma. How many free days has the trial?"
-    assert "The trial has 30 free days." in [quote.text for quote in quoter.answer(asked, "en", (page,), price=False).quotes]
+    quotes = quoter.answer(asked, "en", (page,), price=False).quotes
+    assert "The trial has 30 free days." in [quote.text for quote in quotes]
 
 
 def test_each_question_gets_its_own_quotation(quoter):
