@@ -244,12 +244,17 @@ class _Builder:
         )
         built = integrations.build(_integration_settings(settings), db, session, clock)
         ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)
-        return ports, Ingestor(db, store, embedder, versions, metrics, clock)
+        ingestor = Ingestor(db, store, embedder, versions, metrics, clock)
+        if self.parts is not Parts.COMMAND:
+            await ingestor.reconcile()
+        return ports, ingestor
 
     def _embedder(self, session: aiohttp.ClientSession) -> Embedder:
         settings = self.settings
         if settings.embedding_url is None:
-            return WordLlamaEmbedder()
+            embedder = WordLlamaEmbedder()
+            self.stack.push_async_callback(embedder.close)
+            return embedder
         key = settings.embedding_key.get_secret_value() if settings.embedding_key else None
         return OpenAiEmbedder(
             session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key

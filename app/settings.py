@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from app.errors import ConfigError
 from infra.phases import PHASES, Phase, PhaseName, Relational
@@ -182,6 +182,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     _refuse_unknown(os.environ if environ is None else environ)
     try:
         return Settings(**overrides)
+    except SettingsError as error:
+        raise ConfigError(f"{str(error)[:1].upper()}{str(error)[1:]}: it takes JSON.") from None
     except ValidationError as error:
         raise ConfigError(" ".join(_sentence(item) for item in error.errors())) from None
 

@@ -50,7 +50,10 @@ def csv_lines(text: str, columns: Mapping[str, str] | None = None) -> Iterator[L
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rename = {column: field for field, column in (columns or {}).items()}
-    header = reader.fieldnames or []
+    try:
+        header = reader.fieldnames or []
+    except csv.Error as error:
+        raise InvalidInput(f"The header line is not CSV ({error}).") from None
     _check_header(header, columns or {}, rename)
     try:
         for row in reader:
