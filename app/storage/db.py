@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.errors import ConfigError
+from app.storage.sqlite import OneTripConnection
 
 SQLITE_BUSY_TIMEOUT_S = 15.0
 
@@ -37,7 +38,11 @@ def _sqlite_engine(url: str, *, writes: bool, pool_size: int) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": None},
+        connect_args={
+            "async_creator_fn": OneTripConnection,
+            "timeout": SQLITE_BUSY_TIMEOUT_S,
+            "isolation_level": None,
+        },
     )
     event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
     event.listen(engine.sync_engine, "begin", _begin_immediate if writes else _begin_deferred)
