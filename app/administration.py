@@ -13,6 +13,7 @@ from app.console import LOCAL, TenantOption, operator, out, run
 from app.container import PACKS, Container
 from app.errors import InvalidInput, NotFound
 from app.governance.audit import verify
+from app.governance.flags import parsed
 from app.governance.keys import create_key, list_keys, revoke_key
 from app.http.effects import settle
 from app.principal import Principal, Role, Tier
@@ -193,7 +194,7 @@ def flags_set(
         if spec is None:
             raise NotFound(f"There is no flag '{name}': `trellis flags list` shows them.")
         async with container.db.transaction() as session:
-            await container.flags.set(session, who, name, parsed(value, spec.default))
+            await container.flags.set(session, who, name, parsed(value, spec))
         out.print(f"{name} is {value} for {'every tenant' if everywhere else tenant}.")
 
     run(tenant, work)
@@ -217,17 +218,3 @@ def prompts_lock() -> None:
             digests = {(prompt.name, prompt.version): prompt.digest for prompt in read_directory(pack.prompts)}
             for name, number in write_lock(pack.prompts, digests):
                 out.print(f"Locked version {number} of '{name}'.")
-
-
-def parsed(text: str, example: bool | str | float) -> bool | str | float:
-    """A flag's value as the type of its default. Raises InvalidInput."""
-    if isinstance(example, bool):
-        if text.lower() not in ("true", "false"):
-            raise InvalidInput(f"'{text}' is neither true nor false.")
-        return text.lower() == "true"
-    if isinstance(example, str):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput(f"'{text}' is not a number.") from None

@@ -195,6 +195,20 @@ class Flags:
                 self._metrics.kill_switch.labels(name=name.removeprefix(KILL)).set(on)
 
 
+def parsed(text: str, spec: FlagSpec) -> FlagValue:
+    """A person's text as the flag's type. Raises InvalidInput."""
+    if isinstance(spec.default, bool):
+        if text.lower() not in ("true", "false"):
+            raise InvalidInput(f"The flag '{spec.name}' is either true or false, not '{text[:40]}'.")
+        return text.lower() == "true"
+    if isinstance(spec.default, str):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"The flag '{spec.name}' takes a number, not '{text[:40]}'.") from None
+
+
 def _of_type(value: FlagValue, example: FlagValue) -> bool:
     if isinstance(example, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(example, bool)

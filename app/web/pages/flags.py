@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from app.errors import InvalidInput, NotFound
-from app.governance.flags import KILL, FlagSpec, FlagValue
+from app.governance.flags import KILL, FlagSpec, parsed
 from app.principal import Principal, Role
 from app.web.places import FLAGS
 from app.web.shell import ConsolePrincipal, CurrentShell, Shell
@@ -55,17 +55,3 @@ def _spec(shell: Shell, principal: Principal, name: str) -> FlagSpec:
     if spec is None:
         raise NotFound(f"There is no flag '{name[:120]}'.")
     return spec
-
-
-def parsed(text: str, spec: FlagSpec) -> FlagValue:
-    """A form's text as the flag's type. Raises InvalidInput."""
-    if isinstance(spec.default, bool):
-        if text not in ("true", "false"):
-            raise InvalidInput(f"The flag '{spec.name}' is either true or false.")
-        return text == "true"
-    if isinstance(spec.default, str):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput(f"The flag '{spec.name}' takes a number, not '{text[:40]}'.") from None
