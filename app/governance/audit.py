@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +28,14 @@ _BATCH = 1000
 _HASHED = ("id", "tenant_id", "seq", "created_at", "actor", "action", "subject", "data", "prev_hash")
 _COLUMNS = [getattr(AuditEntry, name) for name in (*_HASHED, "hash")]
 _Entry = Mapping[Any, Any]
+_ENTRIES = cast(Table, AuditEntry.__table__)
+_HEADS = cast(Table, AuditHead.__table__)
+_LOCK = select(_HEADS.c.seq, _HEADS.c.hash).where(_HEADS.c.tenant_id == bindparam("of_tenant")).with_for_update()
+_MOVE = (
+    update(_HEADS)
+    .where(_HEADS.c.tenant_id == bindparam("of_tenant"))
+    .values(seq=bindparam("to_seq"), hash=bindparam("to"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,37 @@ class Audit:
         Personal data has no place here; what slips in is masked. On PostgreSQL the tenant's other writers
         wait until this transaction ends, so record last and commit soon.
         """
+        await self.record_all(session, principal, action, [(subject, data)])
+
+    async def record_all(
+        self,
+        session: AsyncSession,
+        principal: Principal,
+        action: str,
+        subjects: Sequence[tuple[str, Mapping[str, Any]]],
+    ) -> None:
+        """Appends an entry for each subject and its data, all of one action; otherwise as `record`."""
+        if not subjects:
+            return
+        # Our own rows first: whoever holds the head waits for nothing more.
+        await session.flush()
         seq, prev_hash = await _lock_head(session, principal.tenant_id)
-        entry = {
+        entries = []
+        for number, (subject, data) in enumerate(subjects, start=seq + 1):
+            entries.append(self._entry(principal, action, subject, data, number, prev_hash))
+            prev_hash = entries[-1]["hash"]
+        await session.execute(insert(_ENTRIES), entries)
+        await session.execute(_MOVE, {"of_tenant": principal.tenant_id, "to_seq": entries[-1]["seq"], "to": prev_hash})
+        if self._metrics is not None:
+            self._metrics.audit_entries.inc(len(entries))
+
+    def _entry(
+        self, principal: Principal, action: str, subject: str, data: Mapping[str, Any], seq: int, prev_hash: str
+    ) -> dict[str, Any]:
+        entry: dict[str, Any] = {
             "id": new_id("audit"),
             "tenant_id": principal.tenant_id,
-            "seq": seq + 1,
+            "seq": seq,
             "created_at": self._clock(),
             "actor": principal.actor,
             "action": action,
@@ -80,11 +114,7 @@ class Audit:
             "prev_hash": prev_hash,
         }
         entry["hash"] = _entry_hash(entry)
-        await session.execute(insert(AuditEntry).values(**entry))
-        head = update(AuditHead).where(AuditHead.tenant_id == principal.tenant_id)
-        await session.execute(head.values(seq=seq + 1, hash=entry["hash"]))
-        if self._metrics is not None:
-            self._metrics.audit_entries.inc()
+        return entry
 
 
 async def head(session: AsyncSession, tenant_id: str) -> tuple[int, str]:
@@ -166,13 +196,12 @@ def _entry_hash(entry: _Entry) -> str:
 
 
 async def _lock_head(session: AsyncSession, tenant_id: str) -> tuple[int, str]:
-    locked = select(AuditHead.seq, AuditHead.hash).where(AuditHead.tenant_id == tenant_id).with_for_update()
-    row = (await session.execute(locked)).one_or_none()
+    row = (await session.execute(_LOCK, {"of_tenant": tenant_id})).one_or_none()
     if row is None:
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
         first = dialect.insert(AuditHead).values(tenant_id=tenant_id, seq=0, hash=GENESIS)
         await session.execute(first.on_conflict_do_nothing())
-        row = (await session.execute(locked)).one()
+        row = (await session.execute(_LOCK, {"of_tenant": tenant_id})).one()
     return row.seq, row.hash
 
 

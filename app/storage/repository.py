@@ -51,8 +51,12 @@ class TenantRepository(Generic[Row]):
         """Raises NotFound; another tenant's id is not found either."""
         row = await self.find(row_id)
         if row is None:
-            raise NotFound(f"There is no {self.noun} '{row_id[:80]}'.")
+            raise self.not_found(row_id)
         return row
+
+    def not_found(self, row_id: str) -> NotFound:
+        """The error that says so."""
+        return NotFound(f"There is no {self.noun} '{row_id[:80]}'.")
 
     async def first(self, *where: ColumnElement[bool]) -> Row | None:
         row: Row | None = (await self.session.scalars(self.query(*where).limit(1))).first()

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.agent.tools import OutcomeState, ToolOutcome
 from app.governance.models import Decision, DecisionState
 from app.pack import Kit
-from app.packs.leads.decide import load_decision
 from app.packs.leads.facts import SlotFacts
+from app.packs.leads.gather import PACK
 from app.packs.leads.models import STATUS_AFTER, Action, Direction, Lead, LeadStatus
 from app.packs.leads.planning import Carried, first_wave, second_wave
 from app.packs.leads.repository import EventRepository, LeadRepository, MessageRepository
@@ -37,8 +37,7 @@ class Actor:
     async def act(self, principal: Principal, decision_id: str) -> DecisionState:
         """The state that the decision is left in. A finished decision is not touched."""
         async with self._kit.ports.db.reading() as session:
-            decision = await load_decision(session, principal, decision_id)
-            lead = await LeadRepository(session, principal.tenant_id).get(decision.subject_id)
+            decision, lead = await LeadRepository(session, principal.tenant_id).of_decision(PACK, decision_id)
         if decision.state == DecisionState.DONE:
             return DecisionState.DONE
         written = Written((), None) if decision.answer["quiet"] else await self._write(principal, lead, decision)
@@ -59,8 +58,7 @@ class Actor:
     async def _finish(self, principal: Principal, decision_id: str, written: Written, state: DecisionState) -> None:
         now = self._kit.ports.clock()
         async with self._kit.ports.db.transaction() as session:
-            decision = await load_decision(session, principal, decision_id)
-            lead = await LeadRepository(session, principal.tenant_id).get(decision.subject_id)
+            decision, lead = await LeadRepository(session, principal.tenant_id).of_decision(PACK, decision_id)
             if decision.state == DecisionState.DONE:
                 return
             told = {row["key"] for row in decision.tool_calls if row["state"] == OutcomeState.DONE}

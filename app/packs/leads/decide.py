@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.loop import AgentResult, AgentSpec
@@ -52,11 +53,13 @@ class Decider:
 
         Raises NotFound, BudgetExceeded, Unavailable (every model failed) or AgentFailed; nothing is stored then.
         """
-        known = await self._stored(principal, message_id)
-        if known is not None:
-            return known
         started = time.perf_counter()
-        gathered = await self._gatherer.gather(principal, lead_id, message_id)
+        async with self._kit.ports.db.reading() as session:
+            known = await self._known(session, principal, message_id)
+            if known is not None:
+                return known
+            read = await self._gatherer.read(session, principal, lead_id, message_id)
+        gathered = await self._gatherer.gather(principal, read)
         version = gathered.assignment.arm.prompt_version if gathered.assignment else None
         prompt = self._kit.prompts.get(PROMPT, version)
         result = await ask(self._kit, principal, prompt, gathered.inputs, subject_id=lead_id)
@@ -66,31 +69,36 @@ class Decider:
         self._observe(made)
         return decision_id
 
-    async def _stored(self, principal: Principal, message_id: str) -> str | None:
-        async with self._kit.ports.db.reading() as session:
-            decision = await DecisionRepository(session, principal.tenant_id).of_trigger(PACK, message_id)
+    async def _known(self, session: AsyncSession, principal: Principal, message_id: str) -> str | None:
+        decision = await DecisionRepository(session, principal.tenant_id).of_trigger(PACK, message_id)
         return decision.id if decision else None
 
     async def _store(self, principal: Principal, made: Made) -> str:
-        """Decision, evidence, timeline and audit in one transaction."""
-        now = self._kit.ports.clock()
+        """Decision, evidence, timeline and audit in one transaction; the id of the first where two were made."""
+        try:
+            return await self._insert(principal, made)
+        except IntegrityError:
+            async with self._kit.ports.db.reading() as session:
+                known = await self._known(session, principal, made.gathered.message.id)
+            if known is None:
+                raise
+            return known
+
+    async def _insert(self, principal: Principal, made: Made) -> str:
+        now, lead_id = self._kit.ports.clock(), made.gathered.lead.id
         async with self._kit.ports.db.transaction() as session:
-            decisions = DecisionRepository(session, principal.tenant_id)
-            known = await decisions.of_trigger(PACK, made.gathered.message.id)
-            if known is not None:
-                return known.id
-            decision = decisions.add(_row(made, principal.tenant_id, now))
-            lead = await LeadRepository(session, principal.tenant_id).get(made.gathered.lead.id)
-            lead.score, lead.updated_at = made.gathered.inputs.score.probability, now
+            decision = DecisionRepository(session, principal.tenant_id).add(_row(made, principal.tenant_id, now))
+            leads = LeadRepository(session, principal.tenant_id)
+            await leads.scored(lead_id, made.gathered.inputs.score.probability, now)
             EventRepository(session, principal.tenant_id).write(
-                lead.id, "decided", f"{decision.action}: {decision.reason}", now, decision_id=decision.id
+                lead_id, "decided", f"{decision.action}: {decision.reason}", now, decision_id=decision.id
             )
             await self._kit.audit.record(
                 session,
                 principal,
                 "decision.made",
                 decision.id,
-                {"pack": PACK, "action": decision.action, "lead": lead.id, "prompt_version": decision.prompt_version},
+                {"pack": PACK, "action": decision.action, "lead": lead_id, "prompt_version": decision.prompt_version},
             )
         return decision.id
 

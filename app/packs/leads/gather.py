@@ -53,7 +53,9 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class Read:
+    """What the database knows of one message."""
+
     lead: Lead
     message: LeadMessage
     history: tuple[Turn, ...]
@@ -63,16 +65,14 @@ class _Read:
 
 
 class Gatherer:
-    """Reads in one short session, then works without one."""
+    """Reads in the caller's short session, then works without one."""
 
     def __init__(self, kit: Kit, scorer: Scorer, enrich: Enrich) -> None:
         self._kit = kit
         self._scorer = scorer
         self._enrich = enrich
 
-    async def gather(self, principal: Principal, lead_id: str, message_id: str) -> Gathered:
-        """Raises NotFound for a lead or message that is not the tenant's."""
-        read = await self._read(principal, lead_id, message_id)
+    async def gather(self, principal: Principal, read: Read) -> Gathered:
         enrichment = self._enrich(
             message=read.message.body, email=read.lead.email, language=read.lead.language, now=self._kit.ports.clock()
         )
@@ -91,19 +91,17 @@ class Gatherer:
         )
         return Gathered(read.lead, read.message, inputs, read.policy_version, read.assignment)
 
-    async def _read(self, principal: Principal, lead_id: str, message_id: str) -> _Read:
+    async def read(self, session: AsyncSession, principal: Principal, lead_id: str, message_id: str) -> Read:
+        """Raises NotFound for a lead or message that is not the tenant's, or a message that is not the lead's."""
         tenant = principal.tenant_id
-        async with self._kit.ports.db.reading() as session:
-            lead = await LeadRepository(session, tenant).get(lead_id)
-            messages = MessageRepository(session, tenant)
-            message = await messages.get(message_id)
-            earlier = [m for m in await messages.last(lead_id, HISTORY + 1) if m.id < message.id]
-            running = await self._kit.experiments.active(session, tenant, PACK)
-            assignment = Assignment(running.name, assign(running, lead_id)) if running else None
-            wanted = assignment.arm.policy_version if assignment else None
-            version, thresholds = await policy_in_force(session, tenant, wanted)
-        turns = tuple(Turn(direction=m.direction, body=m.body) for m in earlier[-HISTORY:])
-        return _Read(lead, message, turns, assignment, version, thresholds)
+        lead = await LeadRepository(session, tenant).get(lead_id)
+        *earlier, message = await MessageRepository(session, tenant).up_to(lead_id, message_id, HISTORY + 1)
+        running = await self._kit.experiments.active(session, tenant, PACK)
+        assignment = Assignment(running.name, assign(running, lead_id)) if running else None
+        wanted = assignment.arm.policy_version if assignment else None
+        version, thresholds = await policy_in_force(session, tenant, wanted)
+        turns = tuple(Turn(direction=m.direction, body=m.body) for m in earlier)
+        return Read(lead, message, turns, assignment, version, thresholds)
 
     async def _evidence(self, principal: Principal, message: str) -> list[Passage]:
         found = await self._kit.ports.retriever.search(

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, CursorResult, Table, func, select, update
 
+from app.errors import NotFound
+from app.governance.models import Decision
 from app.ids import new_id
 from app.packs.leads.models import Direction, Lead, LeadEvent, LeadFeedback, LeadMessage, LeadOutcome, ScoreModelRow
 from app.storage.repository import TenantRepository
+
+LeadRow = cast(Table, Lead.__table__)
 
 
 class LeadRepository(TenantRepository[Lead]):
@@ -23,6 +27,30 @@ class LeadRepository(TenantRepository[Lead]):
             Lead.tenant_id == self.tenant_id, Lead.external_id.in_(external_ids)
         )
         return {row.external_id: row.id for row in await self.session.execute(query)}
+
+    async def of_decision(self, pack: str, decision_id: str) -> tuple[Decision, Lead]:
+        """A decision of the pack and the lead that it is about. Raises NotFound."""
+        both = (
+            select(Decision, Lead)
+            .join(Lead, Lead.id == Decision.subject_id)
+            .where(
+                Decision.tenant_id == self.tenant_id,
+                Lead.tenant_id == self.tenant_id,
+                Decision.pack == pack,
+                Decision.id == decision_id,
+            )
+        )
+        row = (await self.session.execute(both)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no lead decision '{decision_id[:80]}'.")
+        return row[0], row[1]
+
+    async def scored(self, lead_id: str, score: float, now: datetime) -> None:
+        """Notes the score of the lead's newest decision. Raises NotFound."""
+        mine = (LeadRow.c.tenant_id == self.tenant_id, LeadRow.c.id == lead_id)
+        change = update(LeadRow).where(*mine).values(score=score, updated_at=now)
+        if cast(CursorResult[Any], await self.session.execute(change)).rowcount != 1:
+            raise self.not_found(lead_id)
 
     async def count_by_status(self) -> dict[str, int]:
         query = (
@@ -44,7 +72,17 @@ class MessageRepository(TenantRepository[LeadMessage]):
 
     async def last(self, lead_id: str, limit: int) -> Sequence[LeadMessage]:
         """The lead's latest messages, oldest first."""
-        query = self.query(LeadMessage.lead_id == lead_id).order_by(LeadMessage.id.desc()).limit(limit)
+        return await self._latest(limit, LeadMessage.lead_id == lead_id)
+
+    async def up_to(self, lead_id: str, message_id: str, limit: int) -> Sequence[LeadMessage]:
+        """The message and those of the lead before it, oldest first. Raises NotFound where the lead has no such one."""
+        found = await self._latest(limit, LeadMessage.lead_id == lead_id, LeadMessage.id <= message_id)
+        if not found or found[-1].id != message_id:
+            raise self.not_found(message_id)
+        return found
+
+    async def _latest(self, limit: int, *where: ColumnElement[bool]) -> Sequence[LeadMessage]:
+        query = self.query(*where).order_by(LeadMessage.id.desc()).limit(limit)
         return list(reversed((await self.session.scalars(query)).all()))
 
 

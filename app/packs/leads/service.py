@@ -73,7 +73,7 @@ class LeadService:
         leads = LeadRepository(session, principal.tenant_id)
         if body.external_id is not None and await leads.by_external_id(body.external_id) is not None:
             raise Conflict(f"A lead with external_id '{body.external_id[:80]}' is stored already: send it a message.")
-        return await self._store(session, principal, body)
+        return (await self._store(session, principal, [body]))[0]
 
     async def create_many(
         self, session: AsyncSession, principal: Principal, bodies: Sequence[LeadIn]
@@ -82,26 +82,32 @@ class LeadService:
         principal.require(Role.AGENT)
         wanted = [body.external_id for body in bodies if body.external_id is not None]
         known = set(await LeadRepository(session, principal.tenant_id).known(wanted))
-        ids = []
+        new = []
         for body in bodies:
-            if body.external_id is not None and body.external_id in known:
-                continue
-            accepted = await self._store(session, principal, body)
-            ids.append(accepted.lead.id)
-            known.update(filter(None, [body.external_id]))
-        return ids, len(bodies) - len(ids)
+            if body.external_id is None or body.external_id not in known:
+                new.append(body)
+                known.update(filter(None, [body.external_id]))
+        accepted = await self._store(session, principal, new)
+        return [one.lead.id for one in accepted], len(bodies) - len(new)
 
-    async def _store(self, session: AsyncSession, principal: Principal, body: LeadIn) -> LeadAccepted:
-        now = self._kit.ports.clock()
-        fields = body.model_dump(exclude={"message"})
-        lead = Lead(id=new_id("lead"), status=LeadStatus.NEW, created_at=now, updated_at=now, **fields)
-        LeadRepository(session, principal.tenant_id).add(lead)
+    async def _store(self, session: AsyncSession, principal: Principal, bodies: Sequence[LeadIn]) -> list[LeadAccepted]:
+        now, tenant = self._kit.ports.clock(), principal.tenant_id
+        rows = LeadRepository(session, tenant)
+        leads = [rows.add(_new_lead(body, now)) for body in bodies]
         await session.flush()
+        accepted = [await self._first_contact(session, principal, *pair) for pair in zip(leads, bodies, strict=True)]
+        created = [(lead.id, {"source": lead.source}) for lead in leads]
+        await self._kit.audit.record_all(session, principal, "lead.created", created)
+        return accepted
+
+    async def _first_contact(
+        self, session: AsyncSession, principal: Principal, lead: Lead, body: LeadIn
+    ) -> LeadAccepted:
         events = EventRepository(session, principal.tenant_id)
-        events.write(lead.id, "received", f"First contact by {body.source}", now)
-        accepted = await self._receive(session, principal, lead, MessageIn(body=body.message))
-        await self._kit.audit.record(session, principal, "lead.created", lead.id, {"source": body.source})
-        self._kit.metrics.leads_received.labels(source=body.source).inc()
+        events.write(lead.id, "received", f"First contact by {lead.source}", lead.created_at)
+        first = MessageIn(body=body.message)
+        accepted = await self._receive(session, principal, lead.id, first, lead.created_at)
+        self._kit.metrics.leads_received.labels(source=lead.source).inc()
         return LeadAccepted(lead=LeadOut.model_validate(lead), message_id=accepted.message_id, job_id=accepted.job_id)
 
     async def add_message(
@@ -110,23 +116,21 @@ class LeadService:
         """A further message of the lead: stored, and decided upon."""
         principal.require(Role.AGENT)
         lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
-        accepted = await self._receive(session, principal, lead, body)
+        lead.updated_at = now = self._kit.ports.clock()
+        lead.follow_up_at = None
+        accepted = await self._receive(session, principal, lead.id, body, now)
         await self._kit.audit.record(session, principal, "lead.wrote", lead.id, {"message": accepted.message_id})
         return accepted
 
     async def _receive(
-        self, session: AsyncSession, principal: Principal, lead: Lead, body: MessageIn
+        self, session: AsyncSession, principal: Principal, lead_id: str, body: MessageIn, now: datetime
     ) -> MessageAccepted:
-        now = self._kit.ports.clock()
         messages = MessageRepository(session, principal.tenant_id)
-        message = messages.write(lead.id, Direction.INBOUND, body.body, body.subject, now)
-        lead.updated_at = now
-        lead.follow_up_at = None
-        await session.flush()
+        message = messages.write(lead_id, Direction.INBOUND, body.body, body.subject, now)
         job_id = f"{DECIDE_JOB}:{message.id}"
-        payload = {"tenant_id": principal.tenant_id, "lead_id": lead.id, "message_id": message.id}
+        payload = {"tenant_id": principal.tenant_id, "lead_id": lead_id, "message_id": message.id}
         await self._kit.jobs.enqueue(session, DECIDE_JOB, payload, job_id=job_id)
-        return MessageAccepted(lead_id=lead.id, message_id=message.id, job_id=job_id)
+        return MessageAccepted(lead_id=lead_id, message_id=message.id, job_id=job_id)
 
     async def page(
         self, session: AsyncSession, principal: Principal, wanted: LeadFilter, cursor: str | None, limit: int
@@ -210,3 +214,8 @@ class LeadService:
         if body.decision_id not in {decision.id for decision in decisions}:
             raise InvalidInput(f"'decision_id' names no decision of this lead: '{body.decision_id[:80]}'.")
         return body.decision_id
+
+
+def _new_lead(body: LeadIn, now: datetime) -> Lead:
+    fields = body.model_dump(exclude={"message"})
+    return Lead(id=new_id("lead"), status=LeadStatus.NEW, created_at=now, updated_at=now, **fields)
