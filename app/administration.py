@@ -14,7 +14,7 @@ from app.container import PACKS, Container
 from app.errors import InvalidInput, NotFound
 from app.governance.audit import verify
 from app.governance.flags import parsed
-from app.governance.keys import create_key, list_keys, revoke_key
+from app.governance.keys import create_key, list_keys, require_tenant, revoke_key
 from app.http.effects import settle
 from app.principal import Principal, Role, Tier
 from app.provision import provision_tenant
@@ -108,6 +108,7 @@ def tools_set(
         if container.kit.executor.registry.get(tool) is None:
             raise NotFound(f"There is no tool '{tool}': `trellis tools list` shows them.")
         async with container.db.transaction() as session:
+            await require_tenant(session, tenant)
             wanted = None if mode == "refuse" else ToolMode(mode)
             await container.tool_policies.set(session, principal, tool, wanted)
         out.print(f"{tool}: {mode} for {tenant}.")
@@ -194,6 +195,8 @@ def flags_set(
         if spec is None:
             raise NotFound(f"There is no flag '{name}': `trellis flags list` shows them.")
         async with container.db.transaction() as session:
+            if not everywhere:
+                await require_tenant(session, tenant)
             await container.flags.set(session, who, name, parsed(value, spec))
         out.print(f"{name} is {value} for {'every tenant' if everywhere else tenant}.")
 

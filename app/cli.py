@@ -18,6 +18,7 @@ from app.console import LOCAL, TenantOption, out, run
 from app.container import PACKS, Container, Parts, migrate_database, open_container
 from app.errors import TrellisError
 from app.governance.decisions import explain
+from app.governance.keys import require_tenant
 from app.governance.privacy import scrub
 from app.main import create_app
 from app.pack import Kit
@@ -146,6 +147,8 @@ def _add_packs() -> None:
 
 def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -> Result:
     async def on_container(container: Container, principal: Principal) -> Result:
+        async with container.db.reading() as session:
+            await require_tenant(session, principal.tenant_id)
         return await work(container.kit, principal)
 
     return run(tenant, on_container)

@@ -59,6 +59,12 @@ async def create_tenant(session: AsyncSession, tenant_id: str, name: str, now: d
     return tenant
 
 
+async def require_tenant(session: AsyncSession, tenant_id: str) -> None:
+    """Raises NotFound for an unknown tenant."""
+    if not await session.get(Tenant, tenant_id):
+        raise NotFound(f"There is no tenant '{tenant_id[:80]}'.")
+
+
 async def create_key(
     session: AsyncSession,
     tenant_id: str,
@@ -75,8 +81,7 @@ async def create_key(
     _check_text("A key's label", label, 100)
     if expires_at is not None and expires_at <= now:
         raise InvalidInput("'expires_at' is in the past: give a time to come, or none.")
-    if not await session.get(Tenant, tenant_id):
-        raise NotFound(f"There is no tenant '{tenant_id[:80]}'.")
+    await require_tenant(session, tenant_id)
     secret = "trl_" + secrets.token_urlsafe(30)
     key = ApiKey(
         id=new_id("key"),

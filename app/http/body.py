@@ -5,6 +5,7 @@ import hashlib
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
+from app.errors import UnsupportedMedia
 from app.http.strict import refuse_nul_form, strict_json
 
 _FORM = b"application/x-www-form-urlencoded"
@@ -23,7 +24,7 @@ class BodyGuard:
         self._buffered: Message | None = None
         self.size = 0
         self.complete = False
-        self._type, length, key = _headers(scope)
+        self._type, length, key, self._encoding = _headers(scope)
         self._hash = hashlib.sha256() if key else None
         if length is not None and length > limit:
             raise self._too_large()
@@ -31,8 +32,12 @@ class BodyGuard:
     async def prepare(self) -> Receive:
         """The `receive` for the app.
 
-        Raises HTTPException 413, and Malformed or InvalidInput where a JSON body or a form cannot be accepted.
+        Raises HTTPException 413, UnsupportedMedia for a compressed body, and Malformed or InvalidInput where a JSON
+        body or a form cannot be accepted.
         """
+        if self._encoding not in (b"", b"identity"):
+            said = self._encoding.decode("latin-1")[:40]
+            raise UnsupportedMedia(f"The body's Content-Encoding is '{said}': send it as it is, not compressed.")
         is_json = _is_json(self._type)
         if is_json or self._type == _FORM:
             body = await self._read_all()
@@ -83,8 +88,9 @@ class BodyGuard:
         return HTTPException(413, f"The body is larger than the {self._limit} bytes that this address takes.")
 
 
-def _headers(scope: Scope) -> tuple[bytes, int | None, bool]:
-    kind, length, key = b"", None, False
+def _headers(scope: Scope) -> tuple[bytes, int | None, bool, bytes]:
+    """Content type, length, whether there is an Idempotency-Key, and the content's encoding."""
+    kind, length, key, encoding = b"", None, False, b""
     for name, value in scope["headers"]:
         if name == b"content-type":
             kind = value.partition(b";")[0].strip().lower()
@@ -92,7 +98,9 @@ def _headers(scope: Scope) -> tuple[bytes, int | None, bool]:
             length = int(value[:20])
         elif name == b"idempotency-key":
             key = True
-    return kind, length, key
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    return kind, length, key, encoding
 
 
 def _is_json(kind: bytes) -> bool:

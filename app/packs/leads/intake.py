@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +60,19 @@ def csv_lines(text: str, columns: Mapping[str, str] | None = None) -> Iterator[L
         for row in reader:
             yield reader.line_num, _csv_fields(row, rename)
     except csv.Error as error:
-        yield reader.line_num, f"is not CSV ({error}); the rest of the file is not read"
+        # Not the DictReader's own number: it stays behind at the last good row.
+        yield reader.reader.line_num, f"is not CSV ({error}); the rest of the file is not read"
 
 
 def _check_header(header: Sequence[str], columns: Mapping[str, str], rename: Mapping[str, str]) -> None:
     unknown = sorted(set(columns) - FIELDS)
     if unknown:
         raise InvalidInput(f"A lead has no field '{unknown[0]}': map one of {', '.join(sorted(FIELDS))}.")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InvalidInput(f"The file has the column '{twice[0][:80]}' twice: rename or remove one.")
+    if len(header) == 1 and re.search(r"[;\t|]", header[0]):
+        raise InvalidInput(f"The header is one column, '{header[0][:200]}': separate the columns by commas.")
     absent = sorted(set(columns.values()) - set(header))
     if absent:
         raise InvalidInput(f"The file has no column '{absent[0]}': it has {', '.join(header)[:500] or 'none'}.")

@@ -204,7 +204,7 @@ class Obedient:
         cited = [
             found for found in re.findall(r"^\[(\S+)\]", user, re.MULTILINE) if found not in ("inbound", "outbound")
         ]
-        loot = system if self.kind == "prompt" else LOOT
+        loot = system.replace("{slot}", "") if self.kind == "prompt" else LOOT
         answer = {
             "action": self.action,
             "confidence": 1.0,
