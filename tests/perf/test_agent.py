@@ -19,6 +19,7 @@ from app.clock import system_clock
 from app.ids import new_id
 from app.storage.base import Base
 from app.storage.db import Database
+from tests.perf.figures import record
 from tests.support.agents import (
     AGENT,
     FIND,
@@ -76,7 +77,7 @@ async def run(room: Room, *, fresh: bool) -> AgentResult[Verdict]:
     )
 
 
-def measure(benchmark: Any, runner: asyncio.Runner, once: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def measure(name: str, benchmark: Any, runner: asyncio.Runner, once: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     async def round_of_runs() -> Any:
         for _ in range(RUNS):
             result = await once()
@@ -84,17 +85,17 @@ def measure(benchmark: Any, runner: asyncio.Runner, once: Callable[[], Coroutine
 
     benchmark._timer = time.process_time
     result = benchmark.pedantic(lambda: runner.run(round_of_runs()), rounds=10, warmup_rounds=2)
-    benchmark.extra_info["cpu_ms_a_run"] = round(benchmark.stats.stats.median / RUNS * 1000, 3)
+    record(name, cpu_ms_per_run=benchmark.stats.stats.median / RUNS * 1000)
     return result
 
 
 def test_one_run_of_two_model_calls_and_one_tool(benchmark: Any, runner: asyncio.Runner, room: Room) -> None:
-    result = measure(benchmark, runner, lambda: run(room, fresh=True))
+    result = measure("agent_turn", benchmark, runner, lambda: run(room, fresh=True))
     assert (result.steps, [o.state for o in result.tool_outcomes]) == (2, [OutcomeState.DONE])
 
 
 def test_the_same_run_answered_from_the_cache(benchmark: Any, runner: asyncio.Runner, room: Room) -> None:
-    result = measure(benchmark, runner, lambda: run(room, fresh=False))
+    result = measure("agent_turn_cached", benchmark, runner, lambda: run(room, fresh=False))
     assert (result.steps, result.cost_micros) == (2, 0)
 
 
@@ -103,5 +104,5 @@ def test_two_independent_writes_with_ledger(benchmark: Any, runner: asyncio.Runn
         decision = new_id("dec")
         return room.executor.execute(AGENT, decision, [ToolCallPlan("send", {}, f"{decision}:{n}") for n in range(2)])
 
-    outcomes = measure(benchmark, runner, writes)
+    outcomes = measure("agent_two_writes", benchmark, runner, writes)
     assert [o.state for o in outcomes] == [OutcomeState.DONE] * 2
