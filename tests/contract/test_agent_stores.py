@@ -20,7 +20,7 @@ from app.storage.base import Base
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 from tests.conftest import StillClock
-from tests.support.agents import AGENT, STRANGER, TENANT, Outside, allow, build_room
+from tests.support.agents import ADMIN, AGENT, STRANGER, TENANT, Outside, allow, build_room
 
 PROCESSES = 4
 
@@ -300,7 +300,7 @@ async def test_of_many_who_decide_one_approves_and_the_write_runs_once(database:
         decision = room.executor.approvals.approve if approve else room.executor.approvals.reject
         try:
             async with database.transaction() as session:
-                return (await decision(session, AGENT, approval_id)).state
+                return (await decision(session, ADMIN, approval_id)).state
         except Conflict:
             return "conflict"
 

@@ -68,7 +68,7 @@ class Approvals:
     async def approve(self, session: AsyncSession, principal: Principal, approval_id: str) -> Approval:
         """Lets the write run, with the arguments that it was asked for with.
 
-        Raises NotFound, Conflict where it was decided before, Forbidden below the role 'agent'.
+        Raises NotFound, Conflict where it was decided before, Forbidden below the role 'admin'.
         """
         return await self._decide(session, principal, approval_id, ApprovalState.APPROVED)
 
@@ -79,7 +79,7 @@ class Approvals:
     async def _decide(
         self, session: AsyncSession, principal: Principal, approval_id: str, state: ApprovalState
     ) -> Approval:
-        principal.require(Role.AGENT)
+        principal.require(Role.ADMIN)
         approval = await ApprovalRepository(session, principal.tenant_id).get(approval_id)
         decide = (
             update(Approval)

@@ -31,9 +31,9 @@ async def settle_parked(
 ) -> EffectRow:
     """A person's word on a parked write: it happened, and is done; or it did not, and may run again.
 
-    Raises NotFound, Conflict where it is not parked, Forbidden below the role 'agent'.
+    Raises NotFound, Conflict where it is not parked, Forbidden below the role 'admin'.
     """
-    principal.require(Role.AGENT)
+    principal.require(Role.ADMIN)
     effect = await EffectRepository(session, principal.tenant_id).get(effect_id)
     state = EffectState.DONE if happened else EffectState.FAILED
     settle = (

@@ -26,7 +26,17 @@ LINK_REMOVED = "[link removed]"
 _WORD = re.compile(r"\w+")
 RUN_OF_WORDS = 8
 
-A_PERSON_DECIDES = ("outage", "legal", "erasure", "press", "complaint")
+A_PERSON_DECIDES = (
+    "abusive",
+    "complaint",
+    "erasure",
+    "legal",
+    "outage",
+    "payment_data",
+    "press",
+    "security_report",
+    "tender",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,9 @@ def _by_rule(rule: Rule, case: Case) -> _Choice:
     extra = _PER_PHRASE * min(_MOST_PHRASES, max(0, phrases - 1))
     against = [other for other in RULES if other.action is not rule.action and other.grounds(case)]
     confidence = rule.strength + extra - _PER_CONFLICT * len(against)
-    reason = f"{rule.because} ({', '.join(grounds)})."
+    # The signals stand beside the reason on the decision; what is no signal is told here.
+    told = [ground for ground in grounds if ground not in set(Signal)]
+    reason = f"{rule.because} ({', '.join(told)})." if told else f"{rule.because}."
     if against:
         reason += f" Against it: {'; '.join(other.because for other in against[:3])}."
     return _Choice(rule.action, _bounded(confidence), reason, rule.cites, rule.letter)
@@ -166,8 +168,7 @@ def _by_evidence(case: Case, answer: Answer) -> _Choice:
     coverage = _UNKNOWN_COVERAGE if answer.coverage is None else answer.coverage
     confidence = _EVIDENCE_BASE + _PER_MARGIN * margin + _PER_COVERAGE * coverage
     titles = dict.fromkeys(f"{quote.passage.title} ({quote.passage.score:.2f})" for quote in answer.quotes)
-    signals = ", ".join(case.inputs.enrichment.signals) or "none"
-    reason = f"The pages answer the message: {', '.join(titles)}. Signals: {signals}."
+    reason = f"The pages answer the message: {', '.join(titles)}."
     return _Choice(Action.RESPOND, _bounded(confidence), reason)
 
 

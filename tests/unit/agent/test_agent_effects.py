@@ -19,7 +19,7 @@ from app.agent.tools.records import (
 from app.errors import Conflict, Forbidden, NotFound
 from app.storage.db import Database
 from tests.conftest import StillClock
-from tests.support.agents import AGENT, STRANGER, VIEWER, Outside, Room, SendArgs, allow, build_room
+from tests.support.agents import ADMIN, AGENT, STRANGER, VIEWER, Outside, Room, SendArgs, allow, build_room
 
 PLAN = ToolCallPlan("send", {}, "dec_1:send")
 LEASE_S = 60
@@ -192,25 +192,25 @@ async def test_a_persons_word_settles_a_parked_write(
     effect = await parked(db, clock, outside)
     room = build_room(db, clock, tools=[outside.tool()])
     async with db.transaction() as session:
-        await settle_parked(session, AGENT, room.audit, clock, effect.id, happened=happened)
+        await settle_parked(session, ADMIN, room.audit, clock, effect.id, happened=happened)
     assert (await one(room)).state is OutcomeState.DONE
     assert outside.runs == runs
 
 
-async def test_only_a_parked_write_of_the_own_tenant_can_be_settled_and_not_by_a_viewer(
+async def test_only_a_parked_write_of_the_own_tenant_can_be_settled_and_by_an_admin_alone(
     db: Database, clock: StillClock
 ) -> None:
     effect = await parked(db, clock, Outside(idempotent=False))
     room = build_room(db, clock)
-    for who, error in ((VIEWER, Forbidden), (STRANGER, NotFound)):
+    for who, error in ((VIEWER, Forbidden), (AGENT, Forbidden), (STRANGER, NotFound)):
         with pytest.raises(error):
             async with db.transaction() as session:
                 await settle_parked(session, who, room.audit, clock, effect.id, happened=True)
     async with db.transaction() as session:
-        await settle_parked(session, AGENT, room.audit, clock, effect.id, happened=True)
+        await settle_parked(session, ADMIN, room.audit, clock, effect.id, happened=True)
     with pytest.raises(Conflict, match="is done"):
         async with db.transaction() as session:
-            await settle_parked(session, AGENT, room.audit, clock, effect.id, happened=False)
+            await settle_parked(session, ADMIN, room.audit, clock, effect.id, happened=False)
 
 
 async def test_a_persons_writes_can_be_given_out_and_erased(db: Database, clock: StillClock) -> None:

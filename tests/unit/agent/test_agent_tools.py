@@ -273,7 +273,7 @@ async def waiting(db: Database, clock: StillClock, outside: Outside) -> tuple[Ro
     return room, approval.id
 
 
-async def decide(room: Room, approval_id: str, *, approve: bool = True, by: Any = AGENT) -> Approval:
+async def decide(room: Room, approval_id: str, *, approve: bool = True, by: Any = ADMIN) -> Approval:
     decision = room.executor.approvals.approve if approve else room.executor.approvals.reject
     async with room.db.transaction() as session:
         return await decision(session, by, approval_id)
@@ -284,7 +284,7 @@ async def test_an_approved_write_runs_exactly_once_with_what_was_approved(db: Da
     room, approval_id = await waiting(db, clock, outside)
     with pytest.raises(Conflict, match="only an approved write"):
         await room.executor.run_approved(AGENT, approval_id)
-    assert (await decide(room, approval_id)).decided_by == AGENT.actor
+    assert (await decide(room, approval_id)).decided_by == ADMIN.actor
     outcomes = await asyncio.gather(*(room.executor.run_approved(AGENT, approval_id) for _ in range(3)))
     outcomes += await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {"body": "a third text"}, "k1")])
     assert [outcome.result for outcome in outcomes] == [{"id": "mail-k1"}] * 4
@@ -303,7 +303,7 @@ async def test_a_second_decision_is_a_conflict_whichever_it_is(db: Database, clo
     room, approval_id = await waiting(db, clock, Outside(idempotent=False))
     await decide(room, approval_id)
     for approve in (True, False):
-        with pytest.raises(Conflict, match="already approved, by key_agent"):
+        with pytest.raises(Conflict, match="already approved, by key_admin"):
             await decide(room, approval_id, approve=approve, by=ADMIN)
     async with db.reading() as session:
         actions = list(await session.scalars(select(AuditEntry.action).order_by(AuditEntry.seq)))
@@ -315,7 +315,7 @@ async def test_a_rejected_write_never_runs(db: Database, clock: StillClock) -> N
     room, approval_id = await waiting(db, clock, outside)
     assert (await decide(room, approval_id, approve=False)).state == ApprovalState.REJECTED
     outcome = (await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {}, "k1")]))[0]
-    assert (outcome.state, outcome.error) == (OutcomeState.DENIED, "It was rejected by key_agent.")
+    assert (outcome.state, outcome.error) == (OutcomeState.DENIED, "It was rejected by key_admin.")
     with pytest.raises(Conflict):
         await room.executor.run_approved(AGENT, approval_id)
     assert outside.runs == 0

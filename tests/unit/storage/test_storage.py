@@ -2,13 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import String, select
 from sqlalchemy.exc import StatementError
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.errors import ConfigError, InvalidInput, NotFound
 from app.ids import new_id
@@ -18,9 +19,21 @@ from app.storage.repository import TenantRepository
 from tests.conftest import StillClock
 
 
-class Thing(TenantRow, Base):
-    __tablename__ = "test_things"
+class Own(DeclarativeBase):
+    """A metadata of its own: the application's tables stay what the revisions make."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = Base.type_annotation_map
+
+
+class Thing(TenantRow, Own):
+    __tablename__ = "things"
     name: Mapped[str] = mapped_column(String(50))
+
+
+@pytest.fixture(autouse=True)
+async def table(db: Database) -> None:
+    async with db.writer.begin() as connection:
+        await connection.run_sync(Own.metadata.create_all)
 
 
 class Things(TenantRepository[Thing]):

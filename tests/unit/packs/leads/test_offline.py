@@ -18,6 +18,7 @@ from app.packs.leads.guardrails import judge
 from app.packs.leads.lexicon import Lexicon
 from app.packs.leads.models import Action
 from app.packs.leads.offline import OfflineDecider, last_month_named, offline_decider
+from app.packs.leads.offline_rules import RULES
 from app.packs.leads.planning import Carried, first_wave, second_wave
 from app.packs.leads.quoting import Quoter
 from app.packs.leads.replies import PATH, Replies, spoken_name
@@ -121,7 +122,8 @@ def test_the_same_facts_give_the_same_answer_from_another_decider_too(decider, o
 def test_each_signal_by_itself_leads_to_its_action(decider, signal, action):
     decision = decider.decide(inputs(enrichment=enrichment(signal)))
     assert decision.action is action
-    assert signal in decision.reason
+    grounds = [rule.because for rule in RULES if rule.action is action] + ["The pages answer the message"]
+    assert decision.reason.startswith(tuple(grounds))
 
 
 @pytest.mark.parametrize(
