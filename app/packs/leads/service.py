@@ -12,7 +12,7 @@ from app.governance.decisions import DecisionRepository
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.leads.gather import PACK
-from app.packs.leads.models import Direction, Lead, LeadFeedback, LeadOutcome, LeadStatus
+from app.packs.leads.models import Direction, Lead, LeadFeedback, LeadMessage, LeadOutcome, LeadStatus
 from app.packs.leads.repository import (
     EventRepository,
     FeedbackRepository,
@@ -95,20 +95,19 @@ class LeadService:
         rows = LeadRepository(session, tenant)
         leads = [rows.add(_new_lead(body, now)) for body in bodies]
         await session.flush()
-        accepted = [await self._first_contact(session, principal, *pair) for pair in zip(leads, bodies, strict=True)]
+        first = [self._first_contact(session, lead, body) for lead, body in zip(leads, bodies, strict=True)]
+        await session.flush()
+        queued = [await self._queue(session, principal, message) for message in first]
         created = [(lead.id, {"source": lead.source}) for lead in leads]
         await self._kit.audit.record_all(session, principal, "lead.created", created)
-        return accepted
+        return [_accepted(lead, what) for lead, what in zip(leads, queued, strict=True)]
 
-    async def _first_contact(
-        self, session: AsyncSession, principal: Principal, lead: Lead, body: LeadIn
-    ) -> LeadAccepted:
-        events = EventRepository(session, principal.tenant_id)
-        events.write(lead.id, "received", f"First contact by {lead.source}", lead.created_at)
-        first = MessageIn(body=body.message)
-        accepted = await self._receive(session, principal, lead.id, first, lead.created_at)
+    def _first_contact(self, session: AsyncSession, lead: Lead, body: LeadIn) -> LeadMessage:
+        now, events = lead.created_at, EventRepository(session, lead.tenant_id)
+        events.write(lead.id, "received", f"First contact by {lead.source}", now)
         self._kit.metrics.leads_received.labels(source=lead.source).inc()
-        return LeadAccepted(lead=LeadOut.model_validate(lead), message_id=accepted.message_id, job_id=accepted.job_id)
+        messages = MessageRepository(session, lead.tenant_id)
+        return messages.write(lead.id, Direction.INBOUND, body.message, None, now)
 
     async def add_message(
         self, session: AsyncSession, principal: Principal, lead_id: str, body: MessageIn
@@ -118,19 +117,18 @@ class LeadService:
         lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
         lead.updated_at = now = self._kit.ports.clock()
         lead.follow_up_at = None
-        accepted = await self._receive(session, principal, lead.id, body, now)
-        await self._kit.audit.record(session, principal, "lead.wrote", lead.id, {"message": accepted.message_id})
+        messages = MessageRepository(session, principal.tenant_id)
+        message = messages.write(lead.id, Direction.INBOUND, body.body, body.subject, now)
+        accepted = await self._queue(session, principal, message)
+        await self._kit.audit.record(session, principal, "lead.wrote", lead.id, {"message": message.id})
         return accepted
 
-    async def _receive(
-        self, session: AsyncSession, principal: Principal, lead_id: str, body: MessageIn, now: datetime
-    ) -> MessageAccepted:
-        messages = MessageRepository(session, principal.tenant_id)
-        message = messages.write(lead_id, Direction.INBOUND, body.body, body.subject, now)
+    async def _queue(self, session: AsyncSession, principal: Principal, message: LeadMessage) -> MessageAccepted:
+        """The decision upon the message, as a job that runs once the transaction is committed."""
         job_id = f"{DECIDE_JOB}:{message.id}"
-        payload = {"tenant_id": principal.tenant_id, "lead_id": lead_id, "message_id": message.id}
+        payload = {"tenant_id": principal.tenant_id, "lead_id": message.lead_id, "message_id": message.id}
         await self._kit.jobs.enqueue(session, DECIDE_JOB, payload, job_id=job_id)
-        return MessageAccepted(lead_id=lead_id, message_id=message.id, job_id=job_id)
+        return MessageAccepted(lead_id=message.lead_id, message_id=message.id, job_id=job_id)
 
     async def page(
         self, session: AsyncSession, principal: Principal, wanted: LeadFilter, cursor: str | None, limit: int
@@ -219,3 +217,7 @@ class LeadService:
 def _new_lead(body: LeadIn, now: datetime) -> Lead:
     fields = body.model_dump(exclude={"message"})
     return Lead(id=new_id("lead"), status=LeadStatus.NEW, created_at=now, updated_at=now, **fields)
+
+
+def _accepted(lead: Lead, queued: MessageAccepted) -> LeadAccepted:
+    return LeadAccepted(lead=LeadOut.model_validate(lead), message_id=queued.message_id, job_id=queued.job_id)
