@@ -15,7 +15,9 @@ from infra.phases import PHASES, Phase, PhaseName, Relational
 
 PREFIX = "TRELLIS_"
 # Read by the test suite and by make, never by the app.
-TOOLING = frozenset({"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL", "TRELLIS_NO_SERVERS", "TRELLIS_BENCH_FIGURES"})
+TOOLING = frozenset(
+    {"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL", "TRELLIS_NO_SERVERS", "TRELLIS_BENCH_FIGURES", "TRELLIS_HYPOTHESIS"}
+)
 _DEVELOPMENT_SECRET = "trellis-development-only"  # noqa: S105 - refused in production, see _check_production
 
 

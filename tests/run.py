@@ -24,7 +24,13 @@ def pytest(*arguments: str, env: dict[str, str] | None = None) -> int:
 
 
 def run_fast() -> int:
-    return pytest("-q", "-n", "2", *FAST, env={"TRELLIS_NO_SERVERS": "1", "TRELLIS_REQUIRE_ALL": "0"})
+    return pytest(
+        "-q",
+        "-n",
+        "2",
+        *FAST,
+        env={"TRELLIS_NO_SERVERS": "1", "TRELLIS_REQUIRE_ALL": "0", "TRELLIS_HYPOTHESIS": "fast"},
+    )
 
 
 def run_all() -> int:

@@ -36,7 +36,7 @@ class Work:
 
     async def hold(self, job_id: str) -> None:
         await self.write(job_id, "second")
-        while self._hold.exists():  # noqa: ASYNC110 - the test is another process
+        while self._hold.exists():
             await asyncio.sleep(0.02)
 
     async def two_steps(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:

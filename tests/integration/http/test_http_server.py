@@ -21,7 +21,7 @@ async def base(db, clock) -> AsyncIterator[str]:
         config = uvicorn.Config(build(Container(db, clock)), log_config=None, http="httptools", lifespan="off")
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
+        while not server.started:
             await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
