@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(5, ge=1, le=100)
     redis_url: str | None = None
     worker: bool = True
-    worker_concurrency: int = Field(8, ge=1, le=200)
+    worker_concurrency: int = Field(4, ge=1, le=200)
     executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     shutdown_grace_s: float = Field(10, ge=0, le=300)
 

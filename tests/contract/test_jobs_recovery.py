@@ -14,6 +14,7 @@ from app.errors import ConfigError
 from app.jobs.engine import Jobs
 from app.jobs.port import Job, JobContext, JobState, QueueSpec
 from app.storage.db import Database
+from tests.support.examples import examples
 from tests.support.jobs import enqueue, new_jobs, open_database, reaches, until
 from tests.support.jobs_child import QUEUE as CHILD_QUEUE
 from tests.support.jobs_child import Work
@@ -182,7 +183,7 @@ async def test_no_connection_leaves_the_machine_nor_is_any_made_on_sqlite(
 attempts = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=12)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(attempts=attempts)
 def test_exactly_the_committed_ids_run_and_each_once(
     tmp_path_factory: pytest.TempPathFactory, attempts: list[tuple[int, bool]]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from app.errors import ConfigError
 from app.knowledge.base import Chunk, Namespace, VectorStore
 from app.knowledge.edge import EdgeVectors
+from tests.support.examples import examples
 from tests.support.vectors import DIMENSION, ReferenceVectors, embed_words
 
 ACME, OTHER = Namespace("acme", "leads"), Namespace("other", "leads")
@@ -159,7 +160,7 @@ NAMES = ("north", "south", "east", "west", "harbour", "tower")
 texts = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=6).map(" ".join)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pages=st.dictionaries(st.sampled_from(NAMES), texts, min_size=1), question=texts)
 async def test_edge_finds_what_the_reference_finds(pages: dict[str, str], question: str) -> None:
     chunks = [chunk(document, text) for document, text in pages.items()]

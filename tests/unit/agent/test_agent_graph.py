@@ -16,6 +16,7 @@ from app.principal import Principal, Role
 from app.storage.db import Database
 from tests.conftest import StillClock
 from tests.support.agents import Outside, allow, build_room
+from tests.support.examples import examples
 
 DONE, FAILED, DENIED = OutcomeState.DONE, OutcomeState.FAILED, OutcomeState.DENIED
 
@@ -53,7 +54,7 @@ def graphs(draw: st.DrawFn) -> list[tuple[ToolCallPlan, OutcomeState, int]]:
 
 
 @given(graphs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_plan_runs_at_most_once_and_only_after_all_that_it_names_are_done(
     nodes: list[tuple[ToolCallPlan, OutcomeState, int]],
 ) -> None:
@@ -109,7 +110,7 @@ def calls(draw: st.DrawFn) -> list[ToolCallPlan]:
 
 
 @given(calls())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_however_often_plans_are_executed_a_write_runs_once_and_what_is_denied_never(
     db: Database, clock: StillClock, plans: list[ToolCallPlan]
 ) -> None:

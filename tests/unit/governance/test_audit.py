@@ -18,9 +18,12 @@ from app.principal import Principal, Role
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 from tests.conftest import StillClock
+from tests.support.examples import examples
 
 tenants = (f"tenant-{number}" for number in count())
-in_one_database = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_database = settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def admin(tenant: str = "acme") -> Principal:

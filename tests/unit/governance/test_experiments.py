@@ -17,6 +17,7 @@ from app.governance.models import AuditEntry
 from app.principal import Principal, Role
 from app.storage.db import Database
 from tests.conftest import StillClock
+from tests.support.examples import examples
 
 ADMIN = Principal("acme", "key_1", Role.ADMIN)
 PAIR = (Arm(arm="control", weight=50), Arm(arm="short", weight=50, prompt_version=2))
@@ -44,7 +45,7 @@ def test_assignments_are_the_same_on_every_machine_and_release() -> None:
     assert "".join(found) == "bababbbabbab"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_shares_follow_the_weights(seed: int, parts: list[int]) -> None:
     # Five standard deviations: one example in two million would fail by chance.

@@ -15,6 +15,7 @@ from app.principal import Role, Tier
 from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
+from tests.support.examples import examples
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS)
 def test_whatever_happens_a_key_stands_for_its_own_tenant_or_for_nobody(tmp_path_factory, acts):
     asyncio.run(_play(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('keys') / 'k.db'}", acts))

@@ -20,6 +20,7 @@ from app.http.models import IdempotencyKey
 from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
+from tests.support.examples import examples
 from tests.support.http_app import Container, Item, Made, build, client_of, do_effect, effects, key_for
 
 
@@ -302,7 +303,7 @@ def fated(app: FastAPI) -> None:
         return answer
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(steps=STEPS)
 def test_any_order_of_repeats_crashes_and_waits_has_at_most_one_effect(tmp_path_factory, steps):
     with structlog.testing.capture_logs():

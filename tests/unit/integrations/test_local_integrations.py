@@ -33,6 +33,7 @@ from app.integrations.person import erase_person, export_person
 from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
+from tests.support.examples import examples
 from tests.support.integrations import DAY, MONDAY_NINE, TENANT, slot
 
 OTHER = "ten_other"
@@ -226,7 +227,7 @@ async def scenario(folder: Path, rounds: Sequence[Sequence[tuple[str, int, int, 
     await db.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.lists(CALLS, min_size=1, max_size=5), max_size=6))
 def test_no_sequence_of_bookings_cancels_and_replays_books_a_minute_twice(
     rounds: list[list[tuple[str, int, int, int]]],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidInput
 from app.knowledge.chunking import Bounds, chunk_markdown, front_matter
+from tests.support.examples import examples
 
 SMALL = Bounds(largest=200, smallest=40, overlap=60)
 
@@ -148,7 +149,7 @@ markdown = st.lists(
 ).map("\n\n".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(markdown)
 def test_no_word_is_lost_and_no_chunk_is_too_long(source: str) -> None:
     chunks = chunk_markdown("d", "p", "Page", source, (), SMALL)

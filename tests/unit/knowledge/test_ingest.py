@@ -12,6 +12,7 @@ from app.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from app.knowledge.base import Chunk, Namespace, Vectors
 from app.knowledge.models import ChunkRow, Document, DocumentStatus
 from app.knowledge.repository import ChunkRepository, DocumentRepository
+from tests.support.examples import examples
 from tests.unit.knowledge.conftest import Knowledge
 
 T, B = "acme", "leads"
@@ -327,7 +328,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 async def test_after_any_history_rows_and_vectors_agree_and_tenants_are_apart(
     knowledge: Knowledge, history: list[tuple[str, str, str, str]]

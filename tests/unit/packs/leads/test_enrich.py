@@ -13,6 +13,7 @@ from app.packs.leads.enrich import Enricher, language_tag, primary
 from app.packs.leads.lexicon import PATH, Lexicon
 from app.packs.leads.scoring.rules import lead_rules
 from app.packs.leads.signals import Signal
+from tests.support.examples import examples
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)  # a Monday
 
@@ -262,7 +263,7 @@ def test_a_wished_time_is_aware(enrich):
     assert found.wished.tzinfo is UTC
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(message=st.text(max_size=500), email=st.text(max_size=60), language=st.none() | st.text(max_size=12))
 def test_any_text_is_enriched_without_an_error(enrich, message, email, language):
     found = enrich(message=message, email=email, language=language, now=NOW)
@@ -291,7 +292,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14))
 def test_any_order_of_telling_words_is_enriched_the_same_each_time(enrich, words):
     text = " ".join(words)

@@ -12,6 +12,7 @@ from app.packs.leads.models import Action
 from app.packs.leads.planning import Carried, first_wave, second_wave
 from app.packs.leads.schemas import LeadDecision
 from app.packs.leads.signals import Signal
+from tests.support.examples import examples
 from tests.support.leads import (
     PRICING,
     SLOT,
@@ -40,7 +41,7 @@ def planned(inputs: DecisionInputs, answer: LeadDecision) -> list[Any]:
     )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_a_message_with_instructions_leads_to_no_write(inputs, answer):
     if inputs.findings:
@@ -51,7 +52,7 @@ def test_a_message_with_instructions_leads_to_no_write(inputs, answer):
         assert planned(inputs, answer) == []
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_cited_evidence_is_always_strong(inputs, answer):
     strong = {p.chunk_id for p in inputs.passages if not p.weak and p.score >= inputs.thresholds.evidence}
@@ -60,7 +61,7 @@ def test_cited_evidence_is_always_strong(inputs, answer):
     assert len(set(verdict.evidence)) == len(verdict.evidence)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_an_answer_always_has_evidence_and_words(inputs, answer):
     verdict = judge(inputs, answer)
@@ -70,7 +71,7 @@ def test_an_answer_always_has_evidence_and_words(inputs, answer):
         assert verdict.confidence >= inputs.thresholds.confidence
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_no_letter_carries_a_link_that_no_page_has(inputs, answer):
     verdict = judge(inputs, answer)
@@ -78,7 +79,7 @@ def test_no_letter_carries_a_link_that_no_page_has(inputs, answer):
         assert not EVIL.search(f"{verdict.subject} {verdict.reply}")
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_a_meeting_is_offered_only_where_one_can_be_booked(inputs, answer):
     verdict = judge(inputs, answer)
@@ -89,14 +90,14 @@ def test_a_meeting_is_offered_only_where_one_can_be_booked(inputs, answer):
         assert "{slot}" not in verdict.reply
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_who_asked_to_be_left_alone_gets_no_mail(inputs, answer):
     if inputs.enrichment.has(Signal.UNSUBSCRIBE):
         assert "email_send" not in {plan.tool for plan in planned(inputs, answer)}
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(wild_inputs, wild_answers)
 def test_a_matter_for_a_person_is_never_answered_by_the_agent(inputs, answer):
     if inputs.enrichment.has(*A_PERSON_DECIDES):
@@ -104,7 +105,7 @@ def test_a_matter_for_a_person_is_never_answered_by_the_agent(inputs, answer):
         assert verdict.action in (Action.ESCALATE, Action.DISQUALIFY)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(wild_inputs, wild_answers)
 def test_judging_is_pure_and_says_why_it_changed_an_action(inputs, answer):
     verdict = judge(inputs, answer)

@@ -25,6 +25,7 @@ from app.packs.leads.replies import PATH, Replies, spoken_name
 from app.packs.leads.schemas import LeadDecision
 from app.packs.leads.sentences import questions, quotable
 from app.packs.leads.signals import Signal
+from tests.support.examples import examples
 from tests.support.leads import NOW, PRICING, SLOT, TRIAL, WEAK, enrichment, inputs, lead, lead_facts, wild_inputs
 
 INJECTIONS = yaml.safe_load((Path(__file__).parents[3] / "data" / "injections.yaml").read_text("utf-8"))
@@ -67,7 +68,7 @@ def test_it_answers_a_request_with_the_json_of_a_decision(decider):
     assert "€6.90" in decision.reply
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(wild_inputs)
 def test_wild_facts_never_raise_and_give_a_consistent_decision(decider, facts):
     decision = decider.decide(facts)
@@ -84,7 +85,7 @@ def test_wild_facts_never_raise_and_give_a_consistent_decision(decider, facts):
         assert "{slot}" in decision.reply
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(wild_inputs)
 def test_the_same_facts_give_the_same_answer_from_another_decider_too(decider, other_decider, facts):
     assert decider(request(facts)) == decider(request(facts)) == other_decider(request(facts))
@@ -291,7 +292,7 @@ def test_a_question_in_an_unknown_language_has_no_coverage(quoter):
     assert quoter.answer("Παρακαλώ;", "el", (PRICING,), price=False).coverage is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(text=st.text(max_size=300), question=st.text(max_size=100))
 def test_any_page_and_question_are_quoted_without_an_error(quoter, text, question):
     page = PassageFacts(chunk_id="c", document_id="d", title="T", text=text, score=0.9)
