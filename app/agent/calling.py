@@ -16,12 +16,13 @@ _MISCONFIGURED: Final = frozenset({401, 403, 404})
 
 
 class ModelCaller:
-    """Calls any client of any route."""
+    """Calls any client of any route; one call takes at most `call_timeout_s` seconds, whatever time there is."""
 
-    def __init__(self, breakers: Breakers, metrics: Metrics, retry: RetryPolicy) -> None:
+    def __init__(self, breakers: Breakers, metrics: Metrics, retry: RetryPolicy, call_timeout_s: float) -> None:
         self._breakers = breakers
         self._metrics = metrics
         self._retry = retry
+        self._call_timeout_s = call_timeout_s
 
     async def ask(
         self,
@@ -54,7 +55,7 @@ class ModelCaller:
         ):
             started = loop.time()
             try:
-                reply = await _in_time(client, request, until)
+                reply = await _in_time(client, request, min(until, started + self._call_timeout_s))
                 outcome = "ok"
                 span.set_attribute(spans.INPUT_TOKENS, reply.usage.input_tokens)
                 span.set_attribute(spans.OUTPUT_TOKENS, reply.usage.output_tokens)

@@ -61,6 +61,7 @@ class ModelRouter:
 
     Args:
         cache_ttl_s: how long an answer may be given again.
+        call_timeout_s: of one call to one provider, also where the request has more time.
 
     Raises ConfigError at construction for a route without providers or a model without a price.
     """
@@ -77,6 +78,7 @@ class ModelRouter:
         clock: Clock,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         cache_ttl_s: float = 3600.0,
+        call_timeout_s: float = 30.0,
     ) -> None:
         self._routes = {route.name: route for route in routes}
         for route in self._routes.values():
@@ -89,7 +91,7 @@ class ModelRouter:
         self._budgets = budgets
         self._metrics = metrics
         self._clock = clock
-        self._caller = ModelCaller(breakers, metrics, retry)
+        self._caller = ModelCaller(breakers, metrics, retry, call_timeout_s)
         self._cache_ttl_s = cache_ttl_s
         self._flights: SingleFlight[RoutedReply] = SingleFlight()
 

@@ -119,6 +119,7 @@ def build_room(
     ledger: EffectLedger | None = None,
     breaker: Mapping[str, Any] | None = None,
     retry: RetryPolicy = AT_ONCE,
+    call_timeout_s: float = 30.0,
 ) -> Room:
     metrics = Metrics(CollectorRegistry())
     audit = Audit(clock, metrics)
@@ -139,6 +140,7 @@ def build_room(
         metrics=metrics,
         clock=clock,
         retry=retry,
+        call_timeout_s=call_timeout_s,
     )
     agent = Agent(router, executor, metrics)
     return Room(db, metrics, audit, breakers, budgets, policies, ledger, executor, router, agent)

@@ -102,6 +102,14 @@ async def test_a_slow_provider_leaves_time_for_its_stand_in(db: Database, clock:
     assert room.count("model_call_duration_seconds_count", **labels) == 1
 
 
+async def test_a_call_ends_at_its_own_limit_though_there_is_more_time(db: Database, clock: StillClock) -> None:
+    first, second = ScriptedModel(hang()), ScriptedModel("two", provider="other")
+    room = build_room(db, clock, first, second, call_timeout_s=0.02)
+    async with asyncio.timeout(10):
+        assert (await complete(room, seconds=600)).provider == "other"
+    assert room.count("model_call_duration_seconds_count", provider="scripted", route=ROUTE, outcome="timeout") == 2
+
+
 async def test_nobody_in_time_is_a_deadline_exceeded(db: Database, clock: StillClock) -> None:
     room = build_room(db, clock, ScriptedModel(hang()), ScriptedModel(hang(), provider="other"))
     with pytest.raises(DeadlineExceeded):
