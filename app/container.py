@@ -67,6 +67,7 @@ log = structlog.get_logger(__name__)
 PACKS: tuple[Pack, ...] = (LEADS,)
 LOCAL_TENANT = "local"
 GAUGES_S = 15.0
+PURGE_BATCH = 5_000
 PURGE_KEYS = "http.purge_idempotency_keys"
 PURGE_SCHEDULE = Schedule(PURGE_KEYS, "23 * * * *", PURGE_KEYS)
 
@@ -172,7 +173,7 @@ class _Builder:
         metrics = build_metrics(version("trellis"), settings.phase)
         audit = Audit(clock, metrics)
         flags = await self._flags(audit, metrics)
-        session = await self.stack.enter_async_context(aiohttp.ClientSession())
+        session = await self.stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         ports, ingestor = await self._ports(session, metrics)
         tool_policies = ToolPolicies(db, clock, audit)
         breakers = Breakers(metrics)
@@ -280,7 +281,16 @@ class _Builder:
         budgets = Budgets(self.db, self.clock, lambda _principal: caps, metrics)
         await budgets.start()
         self.stack.push_async_callback(budgets.stop)
-        router = ModelRouter(routes, breakers, prices, LruCache(), budgets, metrics=metrics, clock=self.clock)
+        router = ModelRouter(
+            routes,
+            breakers,
+            prices,
+            LruCache(),
+            budgets,
+            metrics=metrics,
+            clock=self.clock,
+            call_timeout_s=settings.model_timeout_s,
+        )
         first = next(route for route in routes if route.name == CHEAP).providers[0]
         return router, first.model if not endpoints else f"{first.model} at {endpoints[0].url}"
 
@@ -306,8 +316,13 @@ class _Builder:
             await asyncio.sleep(GAUGES_S)
 
     async def _purge_keys(self, _context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
-        async with self.db.transaction() as session:
-            return {"purged": await purge_expired(session, self.clock())}
+        purged = 0
+        while True:
+            async with self.db.transaction() as session:
+                batch = await purge_expired(session, self.clock(), PURGE_BATCH)
+            purged += batch
+            if batch < PURGE_BATCH:
+                return {"purged": purged}
 
     def _checks(self, jobs: Jobs) -> dict[str, Check]:
         async def database() -> None:

@@ -27,6 +27,8 @@ DECIDED_TIMEOUT_S = 120.0
 POLL_S = 0.1
 SHOWN_DECISIONS = 8
 PID_FILE, LOG_FILE = "trellis.pid", "trellis.log"
+# EADDRINUSE on macOS, Linux and Windows.
+_IN_USE = frozenset({48, 98, 10048})
 
 
 class Client:
@@ -147,9 +149,6 @@ def refuse_taken_port(settings: Settings) -> None:
     except OSError as error:
         reason = "is taken" if error.errno in _IN_USE else f"cannot be used ({error.strerror})"
     raise ConfigError(f"Port {settings.port} of {settings.host} {reason}: set TRELLIS_PORT to a free one.")
-
-
-_IN_USE = frozenset({48, 98, 10048})
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -10,7 +10,6 @@ from app.http.decisions import decisions_router
 from app.http.effects import effects_router
 from app.http.install import install
 from app.http.status import status_router
-from app.packs.leads.api import BATCH_PATH
 from app.web.install import install_console
 from app.web.links import links_router
 
@@ -33,6 +32,7 @@ def create_app(container: Container) -> FastAPI:
         app.include_router(links_router(container))
     for runtime in container.runtimes.values():
         app.include_router(runtime.router)
-    install(app, container, body_limits={BATCH_PATH: container.settings.max_batch_body_bytes})
+    batches = [path for runtime in container.runtimes.values() for path in runtime.batch_paths]
+    install(app, container, body_limits=dict.fromkeys(batches, container.settings.max_batch_body_bytes))
     install_console(app, container)
     return app

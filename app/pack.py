@@ -79,10 +79,11 @@ class PackRuntime:
 
     `resume` takes up a decision of this pack whose write was approved or rejected, inside the transaction that
     records the approval. `load_sample` loads what ships with the pack for a tenant, once however often it is
-    called, and returns how many things are new.
+    called, and returns how many things are new. `batch_paths` take bodies up to `max_batch_body_bytes`.
     """
 
     router: APIRouter
+    batch_paths: tuple[str, ...] = ()
     pages: PackPages | None = None
     jobs: tuple[Job, ...] = ()
     queues: tuple[QueueSpec, ...] = ()

@@ -151,7 +151,7 @@ async def fingerprint(request: Request) -> str:
     return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).hexdigest()
 
 
-async def purge_expired(session: AsyncSession, now: datetime, limit: int = 5_000) -> int:
+async def purge_expired(session: AsyncSession, now: datetime, limit: int) -> int:
     """Deletes up to `limit` keys past their 24 hours, of all tenants; the number deleted."""
     expired = select(IdempotencyKey.id).where(IdempotencyKey.expires_at <= now).limit(limit)
     return _rows(await session.execute(delete(IdempotencyKey).where(IdempotencyKey.id.in_(expired))))

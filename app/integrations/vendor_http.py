@@ -151,7 +151,7 @@ class VendorHttp:
     """One vendor's address, credentials and manners.
 
     Args:
-        session: shared, without a cookie jar of its own per vendor; this class never closes it.
+        session: shared, and keeping no cookies; this class never closes it.
         read_refusal: reads the vendor's error body.
         secrets: texts that must never come back in an error, beside the tokens of `auth`.
     """

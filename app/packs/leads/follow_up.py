@@ -16,6 +16,14 @@ class FollowUps:
 
     async def queue_due(self) -> int:
         """Marks every due lead of every tenant for a person. Returns how many; a second run finds them done."""
+        queued = 0
+        while True:
+            batch = await self._queue_batch()
+            queued += batch
+            if batch < BATCH:
+                return queued
+
+    async def _queue_batch(self) -> int:
         now = self._kit.ports.clock()
         async with self._kit.ports.db.transaction() as session:
             due = select(Lead).where(Lead.follow_up_at <= now).order_by(Lead.id).limit(BATCH)

@@ -44,25 +44,24 @@ class Learning:
 
         Raises InvalidInput below 200 outcomes or 20 conversions: a fit on fewer is noise.
         """
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.reading() as session:
             scores, converted = await self._history(session, principal.tenant_id)
-            _check_enough(converted)
             _, current = await policy_in_force(session, principal.tenant_id)
-            fitted = fit_thresholds(scores, converted, capacity_share, economics)
-            after = current.model_copy(
-                update={"pursue": min(1.0, fitted.pursue), "escalate": min(1.0, fitted.escalate)}
-            )
-            found = Proposal(
-                version=0,
-                outcomes=len(converted),
-                converted=sum(converted),
-                before=current.model_dump(),
-                after=after.model_dump(),
-                value_before=value_per_lead(scores, converted, current.pursue, economics),
-                value_after=value_per_lead(scores, converted, after.pursue, economics),
-            )
-            evidence = {**asdict(found), "capacity_share": capacity_share, **asdict(economics)}
-            evidence.pop("version")
+        _check_enough(converted)
+        fitted = fit_thresholds(scores, converted, capacity_share, economics)
+        after = current.model_copy(update={"pursue": min(1.0, fitted.pursue), "escalate": min(1.0, fitted.escalate)})
+        found = Proposal(
+            version=0,
+            outcomes=len(converted),
+            converted=sum(converted),
+            before=current.model_dump(),
+            after=after.model_dump(),
+            value_before=value_per_lead(scores, converted, current.pursue, economics),
+            value_after=value_per_lead(scores, converted, after.pursue, economics),
+        )
+        evidence = {**asdict(found), "capacity_share": capacity_share, **asdict(economics)}
+        evidence.pop("version")
+        async with self._kit.ports.db.transaction() as session:
             policy = await self._kit.policies.propose(session, principal, PACK, found.after, evidence)
         return Proposal(**{**asdict(found), "version": policy.version})
 

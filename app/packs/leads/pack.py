@@ -9,7 +9,7 @@ from app.ids import new_id
 from app.knowledge.language import LanguageGuess
 from app.pack import Kit, Pack, PackRuntime, Ports
 from app.packs.leads.act import Actor
-from app.packs.leads.api import build_router
+from app.packs.leads.api import BATCH_PATH, build_router
 from app.packs.leads.commands import add_learn, build_commands
 from app.packs.leads.decide import PROMPT, Decider
 from app.packs.leads.enrich import Enricher
@@ -42,6 +42,7 @@ def build(kit: Kit) -> PackRuntime:
 
     return PackRuntime(
         router=build_router(kit, service),
+        batch_paths=(BATCH_PATH,),
         pages=build_pages(kit, service),
         jobs=jobs,
         queues=queues,
