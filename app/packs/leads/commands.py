@@ -1,7 +1,7 @@
 """`trellis leads`: import, training, learning, experiments."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import InvalidInput
 from app.governance.experiments import Arm, ExperimentRepository
 from app.governance.policies import PolicyRepository
 from app.pack import CommandRunner, Kit
+from app.packs.leads.decide import PROMPT
 from app.packs.leads.gather import PACK
 from app.packs.leads.intake import Batch, Line, csv_lines, json_lines, validated
 from app.packs.leads.learning import Learning
@@ -108,6 +110,8 @@ def _add_scores(commands: typer.Typer, run: CommandRunner, out: Console) -> None
         rows = read_rows(data)
         report = train(rows, outcome, exclude=exclude or (), floor=lead_rules())
         out.print(score_table(report))
+        for column, why in report.skipped.items():
+            out.print(f"Not used: {column} ({why})", markup=False)
 
         async def work(kit: Kit, principal: Principal) -> int:
             return await Learning(kit).store(principal, report)
@@ -246,6 +250,7 @@ def _add_experiments(commands: typer.Typer, run: CommandRunner, out: Console) ->
 
         async def work(kit: Kit, principal: Principal) -> None:
             async with kit.ports.db.transaction() as session:
+                await check_arms(kit, session, principal, arms)
                 row = await kit.experiments.create(session, principal, name, PACK, arms)
                 await kit.experiments.start(session, principal, row.id)
 
@@ -266,6 +271,15 @@ def _add_experiments(commands: typer.Typer, run: CommandRunner, out: Console) ->
 
         run(work, tenant)
         out.print(f"The experiment '{name}' has ended.")
+
+
+async def check_arms(kit: Kit, session: AsyncSession, principal: Principal, arms: Sequence[Arm]) -> None:
+    """Raises NotFound for an arm with a prompt or policy version that does not exist: its leads would go undecided."""
+    for arm in arms:
+        if arm.prompt_version is not None:
+            kit.prompts.get(PROMPT, arm.prompt_version)
+        if arm.policy_version is not None:
+            await PolicyRepository(session, principal.tenant_id).version(PACK, arm.policy_version)
 
 
 def parse_arm(text: str) -> Arm:

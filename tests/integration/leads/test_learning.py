@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import Forbidden, InvalidInput
+from app.errors import Forbidden, InvalidInput, NotFound
 from app.governance.experiments import Arm
 from app.governance.models import Decision
 from app.ids import new_id
+from app.packs.leads.commands import check_arms
 from app.packs.leads.facts import Enrichment
 from app.packs.leads.gather import policy_in_force
 from app.packs.leads.learning import Learning
@@ -139,3 +140,12 @@ async def test_an_experiment_gives_each_arm_its_prompt(service: Service) -> None
     arms_shown = (await service.client.get("/v1/metrics/business")).json()["arms"]
     assert [(one["arm"], one["control"]) for one in arms_shown] == [("old", True), ("new", False)]
     assert sum(one["metrics"]["volume"] for one in arms_shown) == 12
+
+
+async def test_an_experiment_on_versions_that_do_not_exist_is_refused(service: Service) -> None:
+    kit = service.container.kit
+    async with service.container.db.reading() as session:
+        await check_arms(kit, session, ADMIN, [Arm(arm="old", weight=1), Arm(arm="new", weight=1, prompt_version=2)])
+        for arm in (Arm(arm="new", weight=1, prompt_version=99), Arm(arm="new", weight=1, policy_version=99)):
+            with pytest.raises(NotFound, match="99"):
+                await check_arms(kit, session, ADMIN, [arm])
