@@ -17,21 +17,12 @@ from app.storage.db import Database
 
 pytest_plugins = ["tests.support.postgres"]
 
-ROOT = Path(__file__).parent
-ONE_AT_A_TIME = (ROOT / "integration", ROOT / "e2e")
 # A rule holds or it does not; how fast a shared machine is says nothing about it.
 settings.register_profile("trellis", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile(os.environ.get("TRELLIS_HYPOTHESIS", "trellis"))
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost", ""}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes of their own stay on one worker, so that they do not take each other's time."""
-    for item in items:
-        if any(item.path.is_relative_to(folder) for folder in ONE_AT_A_TIME):
-            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

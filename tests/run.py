@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FAST = ("tests/unit", "tests/contract")
-SLOW = ("tests/integration", "tests/e2e")
+SLOW = ("tests/e2e", "tests/integration")
 
 
 def pytest(*arguments: str, env: dict[str, str] | None = None) -> int:
@@ -34,8 +34,8 @@ def run_fast() -> int:
 
 
 def run_all() -> int:
-    """Every tier but perf on two workers; tests that start processes of their own share one (see conftest.py)."""
-    return pytest("-q", "-n", "2", "--dist", "loadgroup", *SLOW, *FAST)
+    """Every tier but perf on two workers, the longest tests first."""
+    return pytest("-q", "-n", "2", *SLOW, *FAST)
 
 
 def run_bench(only: str | None, keep: Path | None) -> int:
