@@ -1,20 +1,18 @@
 """Keeping a score's probabilities true while the base rate moves.
 
-A ranking ages slowly, a base rate may double within a month. So what is refitted as outcomes arrive is one number,
+A ranking ages slowly, a base rate may double within a month. What is refitted on the latest outcomes is one number,
 the intercept: it restores the level and leaves every explanation as it was (prior-shift correction, Saerens et al.
-2002, by maximum likelihood on recent outcomes instead of by EM on unlabelled ones).
+2002, by maximum likelihood on recent outcomes instead of by EM on unlabelled ones). Training does it once; doing it
+again as outcomes arrive is what the evaluation measures.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidInput
-from app.packs.leads.scoring.features import Attributes
 from app.packs.leads.scoring.metrics import Numbers, Outcomes, checked
-from app.packs.leads.scoring.model import ScoreModel
 
 Floats = NDArray[np.float64]
 
@@ -49,15 +47,6 @@ def fit_intercept(evidence: Numbers, outcomes: Outcomes) -> float:
         if abs(step) < _CONVERGED:
             break
     return float(intercept)
-
-
-def recalibrate(model: ScoreModel, rows: Sequence[Attributes], outcomes: Outcomes) -> ScoreModel:
-    """The model with its intercept moved to the base rate of these (recent) leads.
-
-    Raises:
-        InvalidInput: no rows, or one outcome is missing.
-    """
-    return model.with_intercept(fit_intercept([model.evidence(row) for row in rows], outcomes))
 
 
 def recalibrated_as_outcomes_arrive(

@@ -5,10 +5,8 @@ Pure Python on purpose: a score is a dozen table look-ups, and its explanation i
 
 import hashlib
 import math
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -114,13 +112,9 @@ class ScoreModel:
         return explain(self.intercept, parts)
 
     def evidence(self, attributes: Attributes) -> float:
-        """Log-odds of the lead without the intercept: what recalibration keeps."""
+        """Log-odds of the lead without the intercept."""
         pairs = zip(self.features, self.weights, strict=True)
         return math.fsum(weights[feature.bin(attributes.get(feature.name))] for feature, weights in pairs)
-
-    def with_intercept(self, intercept: float) -> "ScoreModel":
-        """The same model at another base rate."""
-        return replace(self, intercept=intercept)
 
     def to_json(self) -> bytes:
         return _ARTIFACT.dump_json(self, indent=1) + b"\n"
@@ -140,28 +134,6 @@ class ScoreModel:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "the document"
             raise _bad(source, f"{where}: {first['msg']}.") from error
-
-    def save(self, path: Path) -> None:
-        """Write the artifact so that a reader sees the old file or the new one, never half of one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_bytes(self.to_json())
-        part.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "ScoreModel":
-        """Read a saved artifact.
-
-        Raises:
-            BadScoreModel: the file is absent, unreadable or wrong.
-        """
-        try:
-            artifact = path.read_bytes()
-        except OSError as error:
-            raise BadScoreModel(
-                f"The lead score {path} cannot be read ({error.strerror}): train it with `trellis leads train`."
-            ) from error
-        return cls.from_json(artifact, source=str(path))
 
 
 def _bad(source: str, why: str) -> BadScoreModel:

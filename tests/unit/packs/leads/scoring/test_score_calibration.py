@@ -7,12 +7,8 @@ from app.errors import InvalidInput
 from app.packs.leads.scoring.calibration import (
     fit_intercept,
     probabilities,
-    recalibrate,
     recalibrated_as_outcomes_arrive,
 )
-from app.packs.leads.scoring.metrics import expected_calibration_error
-from app.packs.leads.scoring.train import train
-from tests.unit.packs.leads.scoring.factory import leads
 
 
 @given(st.integers(0, 200), st.floats(-4, 4))
@@ -29,18 +25,6 @@ def test_one_kind_of_outcome_still_gives_a_finite_intercept(outcome):
     intercept = fit_intercept([50.0, -50.0, 0.0], [outcome] * 3)
     assert np.isfinite(intercept)
     assert (intercept > 0) is outcome
-
-
-def test_recalibration_moves_the_level_and_keeps_the_explanation():
-    rows = leads(900, late_shift=0.3)
-    model = train(rows[:450], "won").model
-    late = rows[450:]
-    outcomes = [row["won"] == "yes" for row in late]
-    moved = recalibrate(model, late, outcomes)
-    before = expected_calibration_error([model.score(row).probability for row in late], outcomes)
-    after = expected_calibration_error([moved.score(row).probability for row in late], outcomes)
-    assert after < before / 2
-    assert moved.score(late[0]).contributions == model.score(late[0]).contributions
 
 
 def test_a_block_never_sees_its_own_or_later_outcomes():
