@@ -27,7 +27,6 @@ class PolicyState(StrEnum):
 
 class DecisionState(StrEnum):
     DECIDED = "decided"
-    ACTING = "acting"
     DONE = "done"
     WAITING_APPROVAL = "waiting_approval"
     FAILED = "failed"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from app.agent.breaker import Breakers
 from app.agent.models import Approval, ApprovalState, EffectState, ToolMode
 from app.agent.resilience import RetryPolicy
-from app.agent.tools.approvals import ApprovalRepository, Approvals
+from app.agent.tools.approvals import Approvals
 from app.agent.tools.base import (
     UNKNOWN_TOOL,
     Effect,
@@ -26,7 +26,6 @@ from app.agent.tools.ledger import Claim, EffectLedger, Verdict, Want
 from app.agent.tools.policies import ToolPolicies
 from app.agent.tools.runner import Ran, ToolRunner
 from app.clock import Clock
-from app.errors import Conflict
 from app.governance.audit import Audit
 from app.principal import Principal
 from app.storage.db import Database
@@ -83,18 +82,6 @@ class ToolExecutor:
             return await self._observed(principal, subject_id, plan, modes.get(plan.tool))
 
         return await run_in_order(plans, run, self._skip)
-
-    async def run_approved(self, principal: Principal, approval_id: str) -> ToolOutcome:
-        """Runs the write of an approved approval, once however often it is called.
-
-        Raises NotFound, or Conflict where the approval is not given.
-        """
-        async with self._db.reading() as session:
-            approval = await ApprovalRepository(session, principal.tenant_id).get(approval_id)
-        if approval.state != ApprovalState.APPROVED:
-            raise Conflict(f"The approval '{approval.id}' is {approval.state}: only an approved write can run.")
-        plan = ToolCallPlan(approval.tool, approval.args, approval.key)
-        return (await self.execute(principal, approval.subject_id, [plan]))[0]
 
     async def refuse(self, principal: Principal, subject_id: str, plan: ToolCallPlan, why: str) -> ToolOutcome:
         """A call that may not be made here: counted, audited, not run."""

@@ -282,20 +282,11 @@ async def decide(room: Room, approval_id: str, *, approve: bool = True, by: Any 
 async def test_an_approved_write_runs_exactly_once_with_what_was_approved(db: Database, clock: StillClock) -> None:
     outside = Outside(idempotent=False)
     room, approval_id = await waiting(db, clock, outside)
-    with pytest.raises(Conflict, match="only an approved write"):
-        await room.executor.run_approved(AGENT, approval_id)
     assert (await decide(room, approval_id)).decided_by == ADMIN.actor
-    outcomes = await asyncio.gather(*(room.executor.run_approved(AGENT, approval_id) for _ in range(3)))
-    outcomes += await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {"body": "a third text"}, "k1")])
+    again = [ToolCallPlan("send", {"body": "a third text"}, "k1")]
+    runs = await asyncio.gather(*(room.executor.execute(AGENT, "dec_1", again) for _ in range(4)))
+    outcomes = [outcome for run in runs for outcome in run]
     assert [outcome.result for outcome in outcomes] == [{"id": "mail-k1"}] * 4
-    assert [args.body for _, args in outside.seen] == ["hello"]
-
-
-async def test_what_was_approved_runs_and_not_what_is_planned_by_then(db: Database, clock: StillClock) -> None:
-    outside = Outside(idempotent=False)
-    room, approval_id = await waiting(db, clock, outside)
-    await decide(room, approval_id)
-    await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {"body": "a third text"}, "k1")])
     assert [args.body for _, args in outside.seen] == ["hello"]
 
 
@@ -316,8 +307,6 @@ async def test_a_rejected_write_never_runs(db: Database, clock: StillClock) -> N
     assert (await decide(room, approval_id, approve=False)).state == ApprovalState.REJECTED
     outcome = (await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {}, "k1")]))[0]
     assert (outcome.state, outcome.error) == (OutcomeState.DENIED, "It was rejected by key_admin.")
-    with pytest.raises(Conflict):
-        await room.executor.run_approved(AGENT, approval_id)
     assert outside.runs == 0
 
 
@@ -326,8 +315,6 @@ async def test_an_approval_is_of_one_tenant_and_not_for_viewers(db: Database, cl
     for by, error in ((STRANGER, NotFound), (VIEWER, Forbidden)):
         with pytest.raises(error):
             await decide(room, approval_id, by=by)
-    with pytest.raises(NotFound):
-        await room.executor.run_approved(STRANGER, approval_id)
 
 
 async def test_an_approved_tool_that_was_taken_away_does_not_run(db: Database, clock: StillClock) -> None:
@@ -335,7 +322,8 @@ async def test_an_approved_tool_that_was_taken_away_does_not_run(db: Database, c
     room, approval_id = await waiting(db, clock, outside)
     await decide(room, approval_id)
     await allow(room, "send", mode=None)
-    assert (await room.executor.run_approved(AGENT, approval_id)).state is OutcomeState.DENIED
+    outcome = (await room.executor.execute(AGENT, "dec_1", [ToolCallPlan("send", {}, "k1")]))[0]
+    assert outcome.state is OutcomeState.DENIED
     assert outside.runs == 0
 
 
