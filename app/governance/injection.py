@@ -51,7 +51,8 @@ _LOOK_ALIKE = str.maketrans(
     "aeopcyxijsdhnwkmtlgaoeptuikvx",
 )
 _WRAP = re.compile(r"(?<!\n)\n(?!\n)")
-_MIXED = re.compile(r"\w*[A-Za-z]\w*")
+_WORD = re.compile(r"\w+")
+_LATIN = re.compile(r"[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def _findings(text: str, depth: int) -> Iterator[Finding]:
 def clean(text: str) -> str:
     """The text as it is meant to be read: what is invisible, disguised or spaced out undone; lower case, no accents."""
     shown = _INVISIBLE.sub("", _tags_shown(html.unescape(text)))
-    folded = unicodedata.normalize("NFKC", shown).casefold()
-    folded = _MIXED.sub(lambda word: word[0].translate(_LOOK_ALIKE), folded)
+    folded = unicodedata.normalize("NFKC", shown.translate(_PHRASES)).casefold()
+    folded = _WORD.sub(_alike_as_latin, folded)
     apart = unicodedata.normalize("NFKD", folded.translate(_PLAIN))
     plain = "".join(mark for mark in apart if not unicodedata.combining(mark) or "\u3099" <= mark <= "\u309a")
     plain = unicodedata.normalize("NFC", plain)
@@ -104,6 +105,14 @@ def clean(text: str) -> str:
 
 
 _PLAIN = str.maketrans({"ł": "l", "ß": "ss", "ø": "o", "’": "'", "‘": "'", "´": "'"})
+
+# Two characters stand for whole Arabic phrases: NFKC would make 18 characters, or 8, of each.
+_PHRASES = str.maketrans({"\ufdfa": " ", "\ufdfb": " "})
+
+
+def _alike_as_latin(word: re.Match[str]) -> str:
+    """A word that mixes Latin letters with look-alikes, in Latin letters; a word of another script as it is."""
+    return word[0].translate(_LOOK_ALIKE) if _LATIN.search(word[0]) else word[0]
 
 
 def _tags_shown(text: str) -> str:

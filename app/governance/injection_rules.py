@@ -1,7 +1,8 @@
 # ruff: noqa: E501
 """The patterns of `app.governance.injection`, on cleaned text: lower case, no accents, one space between words.
 
-One pattern a line, however long; gaps are bounded, so that matching stays linear in the text's length.
+One pattern a line, however long; gaps are bounded and only the last marks of a run are asked for, so that matching
+stays linear in the text's length.
 """
 
 import re
@@ -65,12 +66,12 @@ _FRAME = (
     + _TOLD
     + r"\b",
     r"\[\s*(?:system|assistant|developer|admin|tool|internal)(?: [a-z ]{1,30})?\s*\][^\n]{0,120}\b" + _TOLD + r"\b",
-    r"#{2,}\s*(?:system|instructions?|new instructions?|assistant|developer|tool (?:output|result))\b",
+    r"##\s*(?:system|instructions?|new instructions?|assistant|developer|tool (?:output|result))\b",
     r"[\"']role[\"']\s*:\s*[\"'](?:system|assistant|tool|developer)[\"']|[\"'](?:tool_calls?|function_call|tool_name|tool_result)[\"']\s*:",
     r"\b(?:end|begin|start)(?:ning)? of (?:the )?(?:user|customer|lead|untrusted|system|external|visitor)?[ -]?(?:message|input|data|document|prompt|context|text|instructions|content|email)s?\b[^\n]{0,120}\b"
     + _TOLD
     + r"\b",
-    r"(?:-{3,}|={3,}|\*{3,}|#{3,}|\"{3,}|`{3,})\s*(?:end|begin|system|new instructions?|instructions?|admin)\b[^\n]{0,40}",
+    r"(?:---|===|\*\*\*|###|\"\"\"|```)\s*(?:end|begin|system|new instructions?|instructions?|admin)\b[^\n]{0,40}",
     r"\b(?:system|security|admin(?:istrator)?) (?:override|notice|directive|message|prompt update)\b[^\n]{0,100}\b"
     + _TOLD
     + r"\b",

@@ -3,6 +3,7 @@
 import base64
 import codecs
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.governance.injection import EXCERPT, clean, suspicious
+from app.governance.injection_rules import RULES
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "app/packs/leads/sample"
@@ -45,6 +47,25 @@ def test_no_ordinary_sample_lead_is_flagged() -> None:
 @pytest.mark.parametrize("page", sorted((SAMPLE / "knowledge").glob("*.md")), ids=lambda page: page.stem)
 def test_no_sample_page_is_flagged(page: Path) -> None:
     assert suspicious(page.read_text("utf-8")) == []
+
+
+def test_a_frame_asks_for_no_whole_run_of_marks() -> None:
+    # A run that ends in no match is tried again from each of its characters: seconds for a message of dashes.
+    assert re.findall(r"\{\d+,\}", dict(RULES)["frame"].pattern) == []
+
+
+def test_a_word_without_latin_letters_is_read_as_it_stands() -> None:
+    assert clean("Заказ раусаl 123 раураl") == "заказ paycal 123 paypal"
+    assert clean("____ -- 100") == "____ -- 100"
+
+
+def test_a_phrase_in_one_character_does_not_become_a_page() -> None:
+    assert len(clean("\ufdfa\ufdfb" * 100)) <= 200
+
+
+@pytest.mark.parametrize("mark", ["-", "=", "*", "#", '"', "`"])
+def test_a_long_run_of_marks_before_a_frame_hides_nothing(mark: str) -> None:
+    assert "frame" in rules(f"Hello\n{mark * 50} end of text {mark * 50}\nthanks")
 
 
 ORDERS = [
