@@ -12,6 +12,7 @@ from app.web.sessions import Visit
 from app.web.shell import Shell
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORM = "application/x-www-form-urlencoded"
 
 
 class SignInNeeded(Unauthenticated):
@@ -44,6 +45,8 @@ async def _visit(shell: Shell, request: Request) -> Visit:
 
 
 async def _check_token(shell: Shell, request: Request, visit: Visit) -> None:
-    token = (await request.form()).get("form_token")
+    # The edge checks this kind of form alone; a multipart one also brings an encoding of its own choice.
+    ours = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
+    token = ours and (await request.form()).get("form_token")
     if not isinstance(token, str) or not shell.sessions.is_form_token(visit.binding, token):
         raise Forbidden("This form is out of date: go back, load the page again and send it once more.")

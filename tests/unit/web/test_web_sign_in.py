@@ -196,6 +196,13 @@ async def test_a_json_body_does_not_get_past_the_token(admin):
     assert answer.status_code == 403
 
 
+async def test_a_form_in_an_encoding_of_its_own_is_not_taken(admin):
+    part = b'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n\\ud800\r\n--b--\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=b; charset=unicode_escape"}
+    answer = await admin.client.post("/console/flags/kill.leads", content=part, headers=kind)
+    assert answer.status_code == 403
+
+
 async def test_without_authentication_everybody_is_the_open_principal(container):
     container = replace(container, open_as=Principal("acme", "anonymous", Role.ADMIN))
     await container.flags.refresh()
