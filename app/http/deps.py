@@ -1,14 +1,26 @@
 """What endpoints ask for: the principal, a role, an answer given once."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
+from pydantic import AfterValidator, AwareDatetime
 
 from app.http.auth import Gate
 from app.http.idempotency import MAX_KEY, OnceRunner, Repeats
 from app.principal import Principal, Role
+
+
+def _reckonable(moment: datetime) -> datetime:
+    # Near the ends of the calendar a time cannot be put into UTC, nor a period be taken from it.
+    if not 1970 <= moment.year <= 9998:
+        raise ValueError("the year must be between 1970 and 9998")
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_reckonable)]
 
 
 class _KeyAuth(SecurityBase):

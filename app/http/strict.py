@@ -8,6 +8,7 @@ import orjson
 from app.errors import InvalidInput, Malformed
 
 MAX_DEPTH = 64
+MAX_MEMBERS = 2_000
 _INT64 = 1 << 63
 _DIGITS = bytes(ord("0") if chr(code).isdigit() and code < 128 else 0 for code in range(256))
 _LONG_NUMBER = b"0" * 19
@@ -19,7 +20,8 @@ def strict_json(body: bytes) -> Any:
 
     Raises:
         Malformed: not UTF-8, not JSON (NaN, Infinity and lone surrogates are not), or deeper than `MAX_DEPTH`.
-        InvalidInput: a string holds a NUL character (PostgreSQL's text cannot), or an integer needs over 64 bits.
+        InvalidInput: a string holds a NUL character (PostgreSQL's text cannot), an integer needs over 64 bits, or an
+            object has over `MAX_MEMBERS` members (each of which may become an error with a sentence of its own).
     """
     if _LONG_NUMBER in body.translate(_DIGITS):
         _refuse_huge_integers(body)
@@ -29,6 +31,8 @@ def strict_json(body: bytes) -> Any:
         raise Malformed(f"The body is not valid JSON in UTF-8: {error}.") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _refuse_deep(value)
+    if body.count(b":") > MAX_MEMBERS:
+        _refuse_wide(value)
     if _NUL_ESCAPE in body:
         _refuse_nul(value)
     return value
@@ -70,6 +74,15 @@ def _refuse_deep(value: Any) -> None:
         if not level:
             return
     _too_deep()
+
+
+def _refuse_wide(value: Any) -> None:
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict) and len(node) > MAX_MEMBERS:
+            raise InvalidInput(f"An object of the body has {len(node):,} members: send at most {MAX_MEMBERS:,}.")
+        pending.extend(child for child in _children(node) if isinstance(child, dict | list))
 
 
 def _too_deep() -> NoReturn:

@@ -3,10 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.http.deps import CurrentPrincipal, Once
+from app.http.deps import CurrentPrincipal, Moment, Once
 from app.pack import Kit
 from app.packs.leads.business import BusinessMetrics, BusinessReport
 from app.packs.leads.intake import Intake
@@ -90,8 +89,8 @@ def _add_reading(router: APIRouter, kit: Kit, service: LeadService) -> None:
         status: LeadStatus | None = None,
         source: Annotated[str | None, Query(max_length=50)] = None,
         email: Annotated[str | None, Query(max_length=320)] = None,
-        created_after: AwareDatetime | None = None,
-        created_before: AwareDatetime | None = None,
+        created_after: Moment | None = None,
+        created_before: Moment | None = None,
         cursor: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> LeadPage:
@@ -112,8 +111,8 @@ def _add_reading(router: APIRouter, kit: Kit, service: LeadService) -> None:
     @router.get("/v1/metrics/business", summary="What the agent is worth, by day and by experiment arm")
     async def business_metrics(
         principal: CurrentPrincipal,
-        since: AwareDatetime | None = None,
-        until: AwareDatetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
     ) -> BusinessReport:
         return await business.report(principal, since, until)
 

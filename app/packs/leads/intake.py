@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Batch:
 
 def json_lines(text: str) -> Iterator[Line]:
     # Only a line feed ends a line: splitlines() would also cut a string at U+2028.
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
         if not line.strip():
             continue
         try:
@@ -68,7 +69,7 @@ def _check_header(header: Sequence[str], columns: Mapping[str, str], rename: Map
     unknown = sorted(set(columns) - FIELDS)
     if unknown:
         raise InvalidInput(f"A lead has no field '{unknown[0]}': map one of {', '.join(sorted(FIELDS))}.")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1)
     if twice:
         raise InvalidInput(f"The file has the column '{twice[0][:80]}' twice: rename or remove one.")
     if len(header) == 1 and re.search(r"[;\t|]", header[0]):

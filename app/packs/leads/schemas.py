@@ -3,12 +3,29 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    EmailStr,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from app.packs.leads.models import Action, LeadStatus, OutcomeKind
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one blank: it will stand in titles, subjects and lists."""
+    return " ".join(text.split())
+
+
+Line = AfterValidator(one_line)
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Line]
 Attribute = str | int | float | bool | None
 
 MAX_ATTRIBUTES = 60
@@ -25,18 +42,24 @@ class LeadIn(Request):
     email: EmailStr
     message: Text
     company: Name | None = None
-    phone: Annotated[str, StringConstraints(max_length=50)] | None = None
+    phone: Annotated[str, StringConstraints(max_length=50), Line] | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
-    country: Annotated[str, StringConstraints(max_length=100)] | None = None
+    country: Annotated[str, StringConstraints(max_length=100), Line] | None = None
     source: Literal["web_form", "email", "event", "referral", "partner", "import"] = "web_form"
     external_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     attributes: dict[Annotated[str, StringConstraints(max_length=64)], Attribute] = Field(default_factory=dict)
 
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _few(cls, value: Any) -> Any:
+        # Before each is looked at: a hundred thousand wrong ones are one error, not as many.
+        if isinstance(value, dict) and len(value) > MAX_ATTRIBUTES:
+            raise ValueError(f"at most {MAX_ATTRIBUTES} attributes")
+        return value
+
     @field_validator("attributes")
     @classmethod
     def _bounded(cls, value: dict[str, Attribute]) -> dict[str, Attribute]:
-        if len(value) > MAX_ATTRIBUTES:
-            raise ValueError(f"at most {MAX_ATTRIBUTES} attributes")
         for name, item in value.items():
             if isinstance(item, str) and len(item) > 500:
                 raise ValueError(f"attribute '{name[:40]}' is longer than 500 characters")
@@ -47,7 +70,7 @@ class LeadIn(Request):
 
 class MessageIn(Request):
     body: Text
-    subject: Annotated[str, StringConstraints(max_length=300)] | None = None
+    subject: Annotated[str, StringConstraints(max_length=300), Line] | None = None
 
 
 class OutcomeIn(Request):

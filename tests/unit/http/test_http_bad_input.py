@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from app.http.problems import MEDIA_TYPE
+from app.http.strict import MAX_MEMBERS
 from tests.support.http_app import RAW_LIMIT, effects
 
 JSON = {"Content-Type": "application/json"}
@@ -57,6 +58,14 @@ async def test_a_thousand_wrong_fields_are_told_as_fifty(api):
     document = problem(await api.post("/v1/items", json=body), 422, "invalid-input")
     assert len(document["errors"]) == 50
     assert "and 995 more" in document["detail"]
+
+
+async def test_more_fields_than_any_body_has_are_one_error_and_not_as_many(api):
+    many = {f"unknown{n}": 1 for n in range(MAX_MEMBERS + 1)}
+    for body in ({"name": "a"} | many, {"name": "a", "tags": [many]}):
+        document = problem(await api.post("/v1/items", json=body), 422, "invalid-input")
+        assert "errors" not in document
+        assert f"at most {MAX_MEMBERS:,}" in document["detail"]
 
 
 async def test_what_was_sent_is_not_repeated_in_the_answer(api):

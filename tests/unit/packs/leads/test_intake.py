@@ -5,10 +5,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.errors import InvalidInput
 from app.packs.leads.commands import columns, parse_arm, read_file
 from app.packs.leads.intake import MAX_LINES, csv_lines, json_lines, validated
+from app.packs.leads.schemas import MAX_ATTRIBUTES, LeadIn, MessageIn
 
 GOOD = {"name": "Ada", "email": "ada@example.org", "message": "Hello, what does it cost?"}
 
@@ -80,6 +82,25 @@ def test_ragged_rows_are_named() -> None:
     batch = validated(csv_lines(text))
     assert [one.line for one in batch.problems] == [2, 3]
     assert [one.name for one in batch.leads] == ["Cy"]
+
+
+def test_more_attributes_than_a_lead_has_are_one_error_and_not_as_many() -> None:
+    with pytest.raises(ValidationError) as refused:
+        LeadIn.model_validate(GOOD | {"attributes": {f"k{n}": [] for n in range(MAX_ATTRIBUTES + 1)}})
+    assert [error["type"] for error in refused.value.errors()] == ["value_error"]
+
+
+def test_a_name_stays_on_one_line() -> None:
+    told = {"name": "Ada\r\nBcc: eve@example.org", "company": "Loom\u2028& Co", "phone": "1\n2", "country": " DE\tx "}
+    lead = LeadIn.model_validate(GOOD | told)
+    assert (lead.name, lead.company) == ("Ada Bcc: eve@example.org", "Loom & Co")
+    assert (lead.phone, lead.country) == ("1 2", "DE x")
+    assert MessageIn(body="a\nb", subject="Re:\n offer").model_dump() == {"body": "a\nb", "subject": "Re: offer"}
+
+
+def test_a_column_that_comes_twice_is_named() -> None:
+    with pytest.raises(InvalidInput, match="'budget' twice"):
+        validated(csv_lines("name,email,message,budget,zeta,budget\n"))
 
 
 @given(st.text(max_size=300))
