@@ -1,11 +1,9 @@
 """A model behind any OpenAI-compatible endpoint: OpenAI, vLLM, Ollama and the like."""
 
 import asyncio
-import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,6 +11,7 @@ import aiohttp
 from app.agent.model import ModelError, ModelReply, ModelRequest, ModelTimeout
 from app.agent.wire import AnswerFormat, Dialect, decode, encode, error_code
 from app.errors import ConfigError
+from app.retry_after import parse_retry_after
 
 MAX_BODY_BYTES = 4 << 20
 _OUT_OF_MONEY = "insufficient_quota"
@@ -119,17 +118,3 @@ class OpenAiCompatible:
             retry_after=parse_retry_after(retry_after, datetime.now(UTC)),
             status=status,
         )
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None where it says nothing."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -7,8 +7,6 @@ session), or when doing it twice is the same as doing it once. Retry-After is ho
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -24,6 +22,7 @@ from app.errors import ConfigError
 from app.governance.privacy import mask, mask_secrets
 from app.integrations.auth import Auth, Grant
 from app.integrations.errors import IntegrationError
+from app.retry_after import parse_retry_after
 
 MAX_ANSWER_BYTES = 10 * 1024 * 1024
 MAX_VENDOR_WORDS = 300
@@ -134,17 +133,6 @@ class VendorAccount:
             raise IntegrationError(
                 f"{self.vendor} is not connected for this tenant: add it to TRELLIS_VENDOR_TENANTS.", retryable=False
             )
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds in a Retry-After header (RFC 9110, 10.2.3: seconds or a date), at least 0; None without one."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 class VendorHttp:
@@ -280,7 +268,7 @@ class VendorHttp:
         """The error for an answer that is not what was asked for; `hint` says what may help."""
         refusal = self._read_refusal(answer)
         words = self.clean(refusal.words, answer) or "no reason given"
-        pause = retry_after(answer.headers, self._clock())
+        pause = parse_retry_after(answer.headers.get("Retry-After"), self._clock())
         pause = refusal.retry_after if pause is None else pause
         if refusal.limited or answer.status == 429:
             detail = f"{self.vendor}'s rate limit is reached, so it did not {call.operation}: {words}."

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import stamina
 
 from app.errors import ConfigError, Unavailable
 from app.knowledge.base import Vectors
+from app.retry_after import parse_retry_after
 
 # 2,000 characters take about 0.6 ms: under that, a thread costs more than it saves.
 INLINE_CHARACTERS = 2000
@@ -96,7 +98,10 @@ class OpenAiEmbedder:
         body = orjson.dumps({"model": self._model, "input": list(texts), "encoding_format": "float"})
         headers = {**self._headers, "Content-Type": "application/json"}
         try:
-            async with self._session.post(self._url, data=body, headers=headers, timeout=self._timeout) as response:
+            # A redirect would carry the key to another host.
+            async with self._session.post(
+                self._url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+            ) as response:
                 raw = await response.read()
                 self._check(response, raw)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -108,9 +113,9 @@ class OpenAiEmbedder:
 
     def _check(self, response: aiohttp.ClientResponse, raw: bytes) -> None:
         if response.status == 429 or response.status >= 500:
-            wait = response.headers.get("Retry-After", "")
+            wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             detail = f"The embedding server at {self._url} answered {response.status}."
-            raise Unavailable(detail, retry_after=float(wait) if wait.isdigit() else 1.0)
+            raise Unavailable(detail, retry_after=1.0 if wait is None else wait)
         if response.status != 200:
             said = raw[:200].decode("utf-8", "replace")
             raise ConfigError(f"The embedding server refused model '{self._model}' ({response.status}): {said}")

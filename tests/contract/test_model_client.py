@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -11,7 +10,7 @@ import orjson
 import pytest
 
 from app.agent.model import Message, ModelError, ModelRequest, ModelTimeout, ToolCall, ToolSpec, Usage
-from app.agent.openai_compatible import MAX_BODY_BYTES, OpenAiCompatible, parse_retry_after
+from app.agent.openai_compatible import MAX_BODY_BYTES, OpenAiCompatible
 from app.errors import ConfigError
 from tests.support.agents import FIND, Verdict, ask
 from tests.support.model_stub import KEY, RESET, Fault, ModelStub, error, text, tool_calls
@@ -243,22 +242,6 @@ async def test_cancelling_a_call_ends_it(client: OpenAiCompatible, stub: ModelSt
 def test_an_address_that_is_none_is_an_error_at_the_start(url: str) -> None:
     with pytest.raises(ConfigError, match="no http"):
         OpenAiCompatible(None, url, "m")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("3", 3.0),
-        ("-1", 0.0),
-        ("soon", None),
-        ("nan", None),
-        ("Mon, 02 Mar 2026 09:00:30 GMT", 30.0),
-        ("Mon, 02 Mar 2026 08:00:00 GMT", 0.0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value, datetime(2026, 3, 2, 9, 0, tzinfo=UTC)) == seconds
 
 
 def test_the_stub_enforces_strict_schemas() -> None:

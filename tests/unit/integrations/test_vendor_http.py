@@ -24,7 +24,6 @@ from app.integrations.vendor_http import (
     VendorAccount,
     VendorHttp,
     base_address,
-    retry_after,
 )
 from tests.conftest import StillClock
 from tests.support.fakes.server import FakeVendor, answer
@@ -300,23 +299,3 @@ def test_an_account_serves_only_the_tenants_whose_it_is() -> None:
         account.check("ten_b")
     with pytest.raises(ConfigError, match="TRELLIS_VENDOR_TENANTS"):
         VendorAccount("Acme", frozenset())
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("0", 0.0),
-        ("120", 120.0),
-        ("Mon, 02 Mar 2026 09:00:30 GMT", 30.0),
-        ("Mon, 02 Mar 2026 08:00:00 GMT", 0.0),
-        ("soon", None),
-        ("-5", None),
-        ("", None),
-    ],
-)
-def test_retry_after_is_read_in_both_its_forms(value: str, seconds: float | None) -> None:
-    assert retry_after({"Retry-After": value}, NOW) == seconds
-
-
-def test_no_retry_after_is_none() -> None:
-    assert retry_after({}, NOW) is None
