@@ -20,6 +20,17 @@ TOOLING = frozenset(
 )
 _DEVELOPMENT_SECRET = "trellis-development-only"  # noqa: S105 - refused in production, see _check_production
 
+_NEEDS = (
+    ("model_strong_name", "model_url"),
+    ("model_fallback_url", "model_url"),
+    ("model_fallback_key", "model_fallback_url"),
+    ("model_fallback_name", "model_fallback_url"),
+    ("embedding_url", "embedding_name"),
+    ("embedding_name", "embedding_url"),
+    ("embedding_key", "embedding_url"),
+)
+"""Settings that mean nothing without another one."""
+
 
 class Environment(StrEnum):
     DEVELOPMENT = "development"
@@ -131,6 +142,9 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TRELLIS_MODEL_KEY and TRELLIS_MODEL_NAME need TRELLIS_MODEL_URL, the endpoint's base address"
             )
+        for name, needed in _NEEDS:
+            if getattr(self, name) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{PREFIX}{name.upper()} needs {PREFIX}{needed.upper()}: set both, or neither")
         if self.model_url and not (self.model_key or self.model_name):
             raise ValueError(
                 "TRELLIS_MODEL_URL needs a second variable: TRELLIS_MODEL_KEY (a hosted endpoint) "

@@ -4,7 +4,11 @@ import difflib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import get_args, get_origin
+
+from pydantic import SecretStr
 
 from app.agent.prompt_lock import LOCK_FILE, write_lock
 from app.agent.prompts import read_directory
@@ -68,13 +72,30 @@ def _fleet(phase: Phase) -> str:
 def settings() -> str:
     lines = ["| variable | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        kind = getattr(field.annotation, "__name__", str(field.annotation)).replace("|", "or")
-        lines.append(f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {kind} |")
+        default = field.get_default(call_default_factory=True)
+        lines.append(f"| `{PREFIX}{name.upper()}` | {_default(default)} | {_kind(field.annotation)} |")
     return "\n".join(lines) + "\n"
 
 
+def _kind(annotation: object) -> str:
+    """A setting's type in words; the members of a choice."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
+    kind = annotation if get_origin(annotation) in (dict, frozenset) else kinds[0]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(f"`{member.value}`" for member in kind)
+    words = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Path: "path",
+        SecretStr: "secret",
+    }
+    return words.get(kind) or {dict: "JSON", frozenset: "comma-separated"}[get_origin(kind)]
+
+
 def _default(value: object) -> str:
-    if value is None:
+    if value is None or value == {}:
         return "not set"
     if type(value).__name__ == "SecretStr":
         return "a development value"

@@ -42,7 +42,10 @@ class Endpoint:
         if name is None and self.provider == "openai":
             return DEFAULT_MODEL
         if name is None:
-            raise ConfigError(f"TRELLIS_MODEL_NAME is not set: name a model that {self.url} serves.")
+            raise ConfigError(
+                f"No model is named for {self.url}: set TRELLIS_MODEL_NAME, or TRELLIS_MODEL_FALLBACK_NAME for the "
+                "fallback, to one that it serves."
+            )
         return name
 
 
