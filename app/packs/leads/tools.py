@@ -65,76 +65,68 @@ def build_tools(
 
     The two reading tools may be called by the model; the four writing ones only by `act.py`.
     """
+    return (
+        _knowledge_search(retriever),
+        _calendar_free_slots(calendar, clock),
+        _crm_upsert(crm),
+        _crm_note(crm),
+        _calendar_book(calendar, clock),
+        _email_send(mailer),
+    )
 
-    async def knowledge_search(context: ToolContext, args: SearchArgs) -> list[dict[str, Any]]:
+
+def _knowledge_search(retriever: Retriever) -> Tool:
+    async def run(context: ToolContext, args: SearchArgs) -> list[dict[str, Any]]:
         found = await retriever.search(context.principal.tenant_id, BOT, args.query)
         return [{"id": p.chunk_id, "title": p.title, "text": p.text, "score": round(p.score, 3)} for p in found]
 
-    async def calendar_free_slots(context: ToolContext, args: SlotsArgs) -> list[dict[str, str]]:
+    return Tool("knowledge_search", "Search the company's knowledge pages.", SearchArgs, run, Effect.READ, timeout_s=5)
+
+
+def _calendar_free_slots(calendar: Calendar, clock: Clock) -> Tool:
+    async def run(context: ToolContext, args: SlotsArgs) -> list[dict[str, str]]:
         slots = await free_slots(calendar, context.principal.tenant_id, clock(), days=args.days_ahead)
         return [{"start": s.start.isoformat(), "end": s.end.isoformat()} for s in slots]
 
-    async def crm_upsert(context: ToolContext, args: UpsertArgs) -> Mapping[str, Any]:
+    return Tool("calendar_free_slots", "List free meeting times of the sales team.", SlotsArgs, run, Effect.READ)
+
+
+def _crm_upsert(crm: Crm) -> Tool:
+    async def run(context: ToolContext, args: UpsertArgs) -> Mapping[str, Any]:
         contact = Contact(args.email, args.name, args.company or "", args.phone or "", args.properties)
         ref = await crm.upsert_contact(context.principal.tenant_id, contact, key=context.key)
         return {"id": ref.id, "url": ref.url}
 
-    async def crm_note(context: ToolContext, args: NoteArgs) -> Mapping[str, Any]:
+    what = "Create or update the contact in the CRM."
+    return Tool("crm_upsert", what, UpsertArgs, run, Effect.WRITE, idempotent=crm.idempotent)
+
+
+def _crm_note(crm: Crm) -> Tool:
+    async def run(context: ToolContext, args: NoteArgs) -> Mapping[str, Any]:
         ref = ContactRef(args.contact_id)
         return {"id": await crm.add_note(context.principal.tenant_id, ref, args.text, key=context.key)}
 
-    async def calendar_book(context: ToolContext, args: BookArgs) -> Mapping[str, Any]:
+    what = "Add a note to the contact."
+    return Tool("crm_note", what, NoteArgs, run, Effect.WRITE, idempotent=crm.idempotent)
+
+
+def _calendar_book(calendar: Calendar, clock: Clock) -> Tool:
+    async def run(context: ToolContext, args: BookArgs) -> Mapping[str, Any]:
         booking = await book_nearest(calendar, clock(), context, args)
         slot = booking.slot
         return {"id": booking.id, "start": slot.start.isoformat(), "end": slot.end.isoformat(), "url": booking.url}
 
-    async def email_send(context: ToolContext, args: EmailArgs) -> Mapping[str, Any]:
+    what = "Book a meeting with the lead."
+    return Tool("calendar_book", what, BookArgs, run, Effect.WRITE, idempotent=calendar.idempotent)
+
+
+def _email_send(mailer: Mailer) -> Tool:
+    async def run(context: ToolContext, args: EmailArgs) -> Mapping[str, Any]:
         sent = await mailer.send(context.principal.tenant_id, Mail(args.to, args.subject, args.body), key=context.key)
         return {"id": sent.id}
 
-    return (
-        Tool(
-            "knowledge_search",
-            "Search the company's knowledge pages.",
-            SearchArgs,
-            knowledge_search,
-            Effect.READ,
-            timeout_s=5,
-        ),
-        Tool(
-            "calendar_free_slots",
-            "List free meeting times of the sales team.",
-            SlotsArgs,
-            calendar_free_slots,
-            Effect.READ,
-            timeout_s=10,
-        ),
-        Tool(
-            "crm_upsert",
-            "Create or update the contact in the CRM.",
-            UpsertArgs,
-            crm_upsert,
-            Effect.WRITE,
-            idempotent=crm.idempotent,
-        ),
-        Tool("crm_note", "Add a note to the contact.", NoteArgs, crm_note, Effect.WRITE, idempotent=crm.idempotent),
-        Tool(
-            "calendar_book",
-            "Book a meeting with the lead.",
-            BookArgs,
-            calendar_book,
-            Effect.WRITE,
-            idempotent=calendar.idempotent,
-        ),
-        Tool(
-            "email_send",
-            "Send an e-mail to the lead.",
-            EmailArgs,
-            email_send,
-            Effect.WRITE,
-            idempotent=mailer.idempotent,
-        ),
-    )
+    what = "Send an e-mail to the lead."
+    return Tool("email_send", what, EmailArgs, run, Effect.WRITE, idempotent=mailer.idempotent)
 
 
 async def book_nearest(calendar: Calendar, now: datetime, context: ToolContext, args: BookArgs) -> Booking:
