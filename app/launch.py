@@ -93,7 +93,11 @@ def down(settings: Settings, console: Console) -> None:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Makes the data folder. Raises ConfigError where that, or writing in it, is refused."""
+    """Makes the data folder; what this process writes from now on is its user's alone, also in a folder of others.
+
+    Raises ConfigError where making it, or writing in it, is refused.
+    """
+    os.umask(0o077)
     home = settings.home.absolute()
     probe = home / ".writable"
     try:
