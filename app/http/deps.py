@@ -67,7 +67,7 @@ async def _once(
     ] = None,
 ) -> OnceRunner:
     repeats: Repeats = request.app.state.repeats
-    return OnceRunner(repeats, request, principal.tenant_id, key)
+    return OnceRunner(repeats, request, principal, key)
 
 
 Once = Annotated[OnceRunner, Depends(_once)]

@@ -23,6 +23,7 @@ from app.errors import InvalidInput, Retryable
 from app.http.body import BodyGuard
 from app.http.models import IdempotencyKey
 from app.ids import new_id
+from app.principal import Principal, Role
 from app.storage.db import Database
 
 MAX_KEY = 200
@@ -102,10 +103,10 @@ class Repeats:
 class OnceRunner:
     """Runs an endpoint's work, once for each idempotency key."""
 
-    def __init__(self, repeats: Repeats, request: Request, tenant_id: str, key: str | None) -> None:
+    def __init__(self, repeats: Repeats, request: Request, principal: Principal, key: str | None) -> None:
         self._repeats = repeats
         self._request = request
-        self._tenant_id = tenant_id
+        self._principal = principal
         self._key = key
 
     async def run(self, status: int, work: Work) -> Response:
@@ -119,7 +120,8 @@ class OnceRunner:
         if self._key is None:
             async with self._repeats.db.transaction() as session:
                 return _answer(status, await work(session)).response()
-        claimed = await self._repeats.claim(self._tenant_id, self._key, await fingerprint(self._request))
+        asked = await fingerprint(self._request, self._principal.role)
+        claimed = await self._repeats.claim(self._principal.tenant_id, self._key, asked)
         if isinstance(claimed, Answer):
             return claimed.response(REPLAYED)
         try:
@@ -135,13 +137,17 @@ class OnceRunner:
         return answer
 
 
-async def fingerprint(request: Request) -> str:
-    """SHA-256 over method, path with query, content type and the body's digest: what makes two requests the same."""
+async def fingerprint(request: Request, role: Role) -> str:
+    """SHA-256 over role, method, path with query, content type and the body's digest: what makes two requests the same.
+
+    The role, since a stored answer is given without asking again whether the caller may do the work.
+    """
     guard: BodyGuard = request.state.body
     if not guard.complete:
         await request.body()
     scope = request.scope
     parts = (
+        role.encode(),
         scope["method"].encode(),
         scope["path"].encode(),
         scope["query_string"],

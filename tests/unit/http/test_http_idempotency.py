@@ -13,10 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import InvalidInput
+from app.governance.keys import create_key
 from app.governance.models_keys import ApiKey, Tenant
 from app.http.deps import Once
 from app.http.idempotency import LEASE, Answer, Claim, InFlight, Repeats, purge_expired
 from app.http.models import IdempotencyKey
+from app.principal import Role, Tier
 from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
@@ -76,6 +78,17 @@ async def test_the_keys_of_two_tenants_have_nothing_to_do_with_each_other(app, d
     assert rounds[0].json()["id"] != rounds[1].json()["id"]
     assert [answer.content for answer in rounds[2:]] == [answer.content for answer in rounds[:2]]
     assert await effects(db) == 2
+
+
+async def test_an_answer_is_not_given_again_to_another_role(app, api, db, clock):
+    assert (await post(api, "k1")).status_code == 201
+    async with db.transaction() as session:
+        viewer = await create_key(session, "acme", Role.VIEWER, Tier.STANDARD, "looks", clock())
+        peer = await create_key(session, "acme", Role.AGENT, Tier.STANDARD, "acts", clock())
+    async with client_of(app, viewer.secret) as client:
+        assert (await post(client, "k1")).status_code == 422
+    async with client_of(app, peer.secret) as client:
+        assert (await post(client, "k1")).headers["idempotency-replayed"] == "true"
 
 
 async def test_duplicates_at_the_same_moment_have_one_effect(api, db):
