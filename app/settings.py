@@ -190,7 +190,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Settings from the environment, `overrides` first.
+    """Settings from this process's environment, `overrides` first; unknown names are looked for in `environ`.
 
     Raises:
         ConfigError: naming each wrong setting, or an unknown `TRELLIS_*` variable and the nearest known one.
