@@ -104,6 +104,10 @@ def fold(text: str) -> str:
 def _compile(known: Mapping[str, Sequence[str]]) -> _Stems:
     bare = {stem.lstrip("*"): english for stem, english in known.items()}
     inside = {stem.lstrip("*") for stem in known if stem.startswith("*") or not stem.isascii()}
-    longest_first = sorted(bare, key=len, reverse=True)
-    pattern = "|".join(("" if stem in inside else r"(?<!\w)") + re.escape(stem) for stem in longest_first)
-    return _Stems(re.compile(pattern), bare)
+    # By first letter: at most places no stem can begin, and the engine then tries none of the hundreds.
+    by_letter: dict[str, list[str]] = {}
+    for stem in sorted(bare, key=len, reverse=True):
+        at_start = "" if stem in inside else r"(?<!\w.)"
+        by_letter.setdefault(stem[0], []).append(at_start + re.escape(stem[1:]))
+    pattern = "|".join(f"{re.escape(letter)}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
+    return _Stems(re.compile(pattern, re.DOTALL), bare)

@@ -96,3 +96,17 @@ def test_what_is_not_meant_brings_nothing(glossary: Glossary, text: str, languag
 def test_concepts_come_once_in_the_order_of_the_text(glossary: Glossary) -> None:
     english = glossary.english("Rabatt, Preis, Rabatte, Preise", "de")
     assert english == "discount rebate reduction price cost pricing per month"
+
+
+def test_stems_that_begin_alike_are_told_apart_by_length_and_place() -> None:
+    concepts = {
+        "offer": {"english": "offer", "de": ["angebot"]},
+        "price": {"english": "price", "de": ["angebotspreis", "*preis"]},
+        "plus": {"english": "plus", "de": ["+"]},
+    }
+    english = Glossary(concepts).english
+    assert english("Angebotspreis", "de") == "price"
+    assert english("das Angebot", "de") == "offer"
+    assert english("Gegenangebot zum Sonderpreis", "de") == "price"
+    assert english("\nAngebot+", None) == "offer"
+    assert english("+ 3", None) == "plus"
