@@ -276,16 +276,6 @@ async def test_the_traceback_of_an_unforeseen_error_is_in_the_log(api, lines):
     assert "RuntimeError" in logged[0]["exception"]
 
 
-@pytest.fixture
-def every_level() -> Iterator[None]:
-    """Loggers that let every level through, whatever an earlier test configured."""
-    before = structlog.get_config()
-    structlog.reset_defaults()
-    yield
-    structlog.configure(**before)
-
-
-@pytest.mark.usefixtures("every_level")
 async def test_probes_are_logged_below_info(stranger):
     with structlog.testing.capture_logs() as logs:
         await stranger.get("/healthz")
