@@ -78,6 +78,8 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies or None,
                 lifespan="off",
                 timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
             )

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `session_secret` signs console cookies.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
+    `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
     `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
     delegated service account acts for. Sizes in bytes, times in seconds, money in USD.
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(10, ge=0, le=300)
 
     auth: bool = True
+    trusted_proxies: str = ""
     session_secret: SecretStr = SecretStr(_DEVELOPMENT_SECRET)
     session_hours: float = Field(12, gt=0, le=168)
     console: bool = True

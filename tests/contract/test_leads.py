@@ -119,3 +119,10 @@ async def test_what_was_taken_in_is_decided_by_the_next_process(tmp_path: Path, 
     async with running(tmp_path, knowledge=False, key=key, **where) as service:
         [detail] = await service.decided([made])
     assert detail["status"] == "escalated"
+
+
+async def test_one_lead_that_arrives_many_times_at_once_is_stored_once(service: Service) -> None:
+    one = lead(external_id="twin")
+    answers = await asyncio.gather(*(service.client.post("/v1/leads", json=one) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409, 409]
+    assert (await service.client.get("/v1/leads/counts")).json()["total"] == 1

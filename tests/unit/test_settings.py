@@ -92,3 +92,7 @@ def test_an_address_of_ipv6_is_written_in_brackets() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1
+
+
+def test_no_proxy_is_trusted_by_default() -> None:
+    assert load_settings({}).trusted_proxies == ""

@@ -16,6 +16,7 @@ FOLLOW_UP_JOB = "leads.follow_ups"
 QUEUE = "leads"
 DECIDE_ATTEMPTS = 3
 POSTPONED_S = 15
+MOST_POSTPONED_S = 300
 STOPPED = "stopped"
 
 
@@ -73,7 +74,7 @@ class LeadJobs:
         subject = payload.get("message_id") or payload["decision_id"]
         job_id = f"{job}:{subject}:{later['round']}"
         async with self._kit.ports.db.transaction() as session:
-            await self._kit.jobs.enqueue(session, job, later, job_id=job_id, delay_s=POSTPONED_S)
+            await self._kit.jobs.enqueue(session, job, later, job_id=job_id, delay_s=_wait_s(later["round"]))
         return job_id
 
     async def follow_up(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
@@ -87,3 +88,8 @@ class LeadJobs:
         )
         queues = (QueueSpec(QUEUE, self._kit.settings.worker_concurrency),)
         return jobs, queues, (Schedule("leads.follow_ups.hourly", "7 * * * *", FOLLOW_UP_JOB),)
+
+
+def _wait_s(rounds: int) -> float:
+    """Longer each time, so that a switch which stays on for days does not fill the queue's history."""
+    return float(min(MOST_POSTPONED_S, POSTPONED_S * 2 ** (rounds - 1)))

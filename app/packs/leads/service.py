@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Conflict, InvalidInput
@@ -94,7 +95,13 @@ class LeadService:
         now, tenant = self._kit.ports.clock(), principal.tenant_id
         rows = LeadRepository(session, tenant)
         leads = [rows.add(_new_lead(body, now)) for body in bodies]
-        await session.flush()
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            # Two requests brought the same one at once: the look before saw neither.
+            raise Conflict(
+                "One of these external_ids was stored this moment by another request: send again."
+            ) from error
         first = [self._first_contact(session, lead, body) for lead, body in zip(leads, bodies, strict=True)]
         await session.flush()
         queued = [await self._queue(session, principal, message) for message in first]

@@ -139,9 +139,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "state IN ('decided', 'done', 'waiting_approval', 'failed')", name="ck_decisions_state"
-        ),
+        sa.CheckConstraint("state IN ('decided', 'done', 'waiting_approval', 'failed')", name="ck_decisions_state"),
         sa.PrimaryKeyConstraint("id", name="pk_decisions"),
         sa.UniqueConstraint("trigger_key", name="uq_decisions_trigger_key"),
     )
