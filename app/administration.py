@@ -25,7 +25,17 @@ audit = typer.Typer(no_args_is_help=True, help="The audit log.")
 effects = typer.Typer(no_args_is_help=True, help="Writes to the outside that need a person's word.")
 flags = typer.Typer(no_args_is_help=True, help="Flags and kill switches.")
 prompts = typer.Typer(no_args_is_help=True, help="Versioned prompts.")
+ID_WIDTH = 30
 GROUPS = {"keys": keys, "tools": tools, "audit": audit, "effects": effects, "flags": flags, "prompts": prompts}
+
+
+def with_ids(*columns: str) -> Table:
+    """A table whose first column, the id, is never cut: the next command needs it whole."""
+    table = Table()
+    table.add_column("Id", no_wrap=True, min_width=ID_WIDTH)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 @keys.command("create")
@@ -54,7 +64,7 @@ def keys_list(tenant: TenantOption = LOCAL) -> None:
     """List a tenant's keys."""
 
     async def work(container: Container, _principal: Principal) -> Table:
-        table = Table("Id", "Label", "Role", "Tier", "Begins", "Made", "Revoked")
+        table = with_ids("Label", "Role", "Tier", "Begins", "Made", "Revoked")
         async with container.db.reading() as session:
             for key in await list_keys(session, tenant):
                 revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
@@ -139,7 +149,7 @@ def effects_list(tenant: TenantOption = LOCAL) -> None:
     """List parked writes: those that may or may not have happened."""
 
     async def work(container: Container, principal: Principal) -> Table:
-        table = Table("Id", "Tool", "Decision", "Since", "Why")
+        table = with_ids("Tool", "Decision", "Since", "Why")
         async with container.db.reading() as session:
             parked = EffectRepository(session, principal.tenant_id)
             for row in await parked.parked(limit=200):

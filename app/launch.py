@@ -67,6 +67,7 @@ def up(settings: Settings, console: Console, *, detach: bool) -> None:
         with console.status(f"Starting Trellis (log: {settings.home / LOG_FILE})"):
             _wait_ready(process, client, settings)
         console.print(_addresses(settings, client))
+        _print_link(settings, client, console)
         _watch(console, process, client, started)
         if detach:
             console.print(f"Running in the background as process {process.pid}; `make down` ends it.")
@@ -80,7 +81,7 @@ def down(settings: Settings, console: Console) -> None:
     """Ends the server of this data folder, waiting for its running work."""
     pid = running_pid(settings)
     if pid is None:
-        console.print("Nothing to end: no Trellis runs in this data folder.")
+        console.print(f"Nothing to end: no Trellis runs in the data folder {settings.home.absolute()}.")
         return
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + settings.shutdown_grace_s + 10
@@ -211,12 +212,11 @@ def _last_words(settings: Settings) -> str:
 
 def _addresses(settings: Settings, client: Client) -> Table:
     status = client.get("/v1/status") or {}
-    link = client.get("/v1/console/links", method="POST")
     targets = settings.targets.targets
     table = Table(title=f"Trellis, phase {settings.phase}", show_header=False, title_justify="left")
     p99 = f"{targets.answer_p99_s:g} s" if targets.answer_p99_s else "none promised"
     rows = (
-        ("Console", f"{settings.address}{link['path'] if link else '/console'}"),
+        ("Console", f"{settings.address}/console"),
         ("API docs", f"{settings.address}/docs"),
         ("Metrics", f"{settings.address}/metrics"),
         ("API key", f"in {settings.local_key_file}"),
@@ -232,6 +232,14 @@ def _addresses(settings: Settings, client: Client) -> Table:
     return table
 
 
+def _print_link(settings: Settings, client: Client, console: Console) -> None:
+    """On lines of its own, whole at any width: a link that is cut opens nothing."""
+    link = client.get("/v1/console/links", method="POST")
+    if link is not None:
+        console.print("Sign in to the console with this link, once, within 10 minutes (or with the API key):")
+        console.print(f"{settings.address}{link['path']}", soft_wrap=True, highlight=False, markup=False)
+
+
 def _watch(console: Console, process: "subprocess.Popen[bytes]", client: Client, started: float) -> None:
     """The sample leads being decided, until all are, with the latest ones in a table."""
     bar = Progress(
@@ -245,7 +253,7 @@ def _watch(console: Console, process: "subprocess.Popen[bytes]", client: Client,
             counts = client.get("/v1/leads/counts") or {"total": 0, "by_status": {"new": 0}}
             leads, waiting = counts["total"], counts["by_status"]["new"]
             bar.update(task, total=leads or None, completed=leads - waiting)
-            if first is None and leads > waiting:
+            if first is None and leads > waiting and _decisions(client, 1):
                 first = time.monotonic() - started
             if leads and not waiting:
                 break
@@ -253,14 +261,31 @@ def _watch(console: Console, process: "subprocess.Popen[bytes]", client: Client,
     console.print(_latest(client))
     if first is not None:
         console.print(f"First decided lead after {first:.1f} s.")
+    _tell_undecided(client, console)
+
+
+def _decisions(client: Client, limit: int) -> list[Any]:
+    found = client.get(f"/v1/decisions?limit={limit}") or {"items": []}
+    return list(found["items"])
+
+
+def _tell_undecided(client: Client, console: Console) -> None:
+    """Leads that went to a person because the model gave no answer: no success, so it is said."""
+    total = (client.get("/v1/metrics/business") or {}).get("total", {})
+    undecided = total.get("volume", 0) - total.get("decided", 0)
+    if undecided:
+        console.print(
+            f"{undecided} leads could not be decided and wait for a person: the model did not answer. "
+            "A lead's timeline says why; `.venv/bin/trellis leads decide-again` tries them again.",
+            style="bold red",
+        )
 
 
 def _latest(client: Client) -> Table:
-    found = client.get(f"/v1/decisions?limit={SHOWN_DECISIONS}") or {"items": []}
     table = Table(title="The latest decisions", title_justify="left")
     for column in ("Decision", "Action", "Sure", "Why"):
         table.add_column(column, overflow="fold" if column == "Why" else "ellipsis", no_wrap=column != "Why")
-    for item in found["items"]:
+    for item in _decisions(client, SHOWN_DECISIONS):
         table.add_row(item["id"], item["action"], f"{item['confidence']:.0%}", item["reason"])
     return table
 

@@ -3,6 +3,8 @@
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.responses import RedirectResponse
 
 from app.container import Container
 from app.http.approvals import approvals_router
@@ -16,7 +18,8 @@ from app.web.links import links_router
 
 def create_app(container: Container) -> FastAPI:
     """The API, the packs' routes, the console. The container outlives the application."""
-    app = FastAPI(
+    # The docs page brings its own scripts: it opens without a network.
+    app = FastAPIOffline(
         title="Trellis",
         version=version("trellis"),
         summary="An LLM agent service: decisions with their reasons.",
@@ -30,6 +33,11 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(effects_router(container))
     if container.settings.console:
         app.include_router(links_router(container))
+
+        @app.get("/", include_in_schema=False)
+        async def home() -> RedirectResponse:
+            return RedirectResponse("/console/")
+
     for runtime in container.runtimes.values():
         app.include_router(runtime.router)
     batches = [path for runtime in container.runtimes.values() for path in runtime.batch_paths]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 from sqlalchemy import create_engine
 
@@ -61,6 +62,12 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_ex)
+
+
+@pytest.fixture(autouse=True)
+def plain_loggers() -> None:
+    """Loggers as they are before anything configures them: a former test's may write to a stream that is closed."""
+    structlog.reset_defaults()
 
 
 class StillClock:

@@ -30,11 +30,12 @@ class Endpoint:
 
     @property
     def provider(self) -> str:
-        """What prices, metrics and errors call it: `openai`, `ollama` and `vllm` are known by host or port."""
+        """What prices, metrics and errors call it: `openai` is known by its host, what runs on
+        this machine is `ollama`, `vllm` (by port) or `local`, and free."""
         host, port = urlsplit(self.url).hostname or "", urlsplit(self.url).port
         if host == "api.openai.com":
             return "openai"
-        return _PORTS.get(port or 0, host) if host in _LOOPBACK else host
+        return _PORTS.get(port or 0, "local") if host in _LOOPBACK else host
 
     def model(self, route: str) -> str:
         """Raises ConfigError where the endpoint's model is not named and has no default."""

@@ -36,6 +36,7 @@ def build_commands(run: CommandRunner) -> typer.Typer:
     commands = typer.Typer(no_args_is_help=True, help="The lead agent.")
     out = Console()
     _add_import(commands, run, out)
+    _add_decide_again(commands, run, out)
     _add_scores(commands, run, out)
     add_learn(commands, run)
     _add_policies(commands, run, out)
@@ -74,6 +75,18 @@ def _add_import(commands: typer.Typer, run: CommandRunner, out: Console) -> None
             raise typer.Exit(1)
 
 
+def _add_decide_again(commands: typer.Typer, run: CommandRunner, out: Console) -> None:
+    @commands.command("decide-again")
+    def decide_again(tenant: TenantOption = LOCAL) -> None:
+        """Queue the leads that could not be decided, once the model answers again."""
+
+        async def work(kit: Kit, principal: Principal) -> int:
+            async with kit.ports.db.transaction() as session:
+                return await LeadService(kit).decide_again(session, principal)
+
+        out.print(f"{run(work, tenant)} leads are queued again.")
+
+
 def columns(mapping: list[str]) -> Mapping[str, str]:
     """`field=column` pairs. Raises InvalidInput for one that is not a pair."""
     pairs = [item.partition("=") for item in mapping]
@@ -110,7 +123,7 @@ def _add_scores(commands: typer.Typer, run: CommandRunner, out: Console) -> None
         rows = read_rows(data)
         report = train(rows, outcome, exclude=exclude or (), floor=lead_rules())
         out.print(score_table(report))
-        for column, why in report.skipped.items():
+        for column, why in ((c, why) for c, why in report.skipped.items() if c != outcome):
             out.print(f"Not used: {column} ({why})", markup=False)
 
         async def work(kit: Kit, principal: Principal) -> int:

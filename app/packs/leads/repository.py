@@ -9,7 +9,16 @@ from sqlalchemy import ColumnElement, CursorResult, Table, func, select, update
 from app.errors import NotFound
 from app.governance.models import Decision
 from app.ids import new_id
-from app.packs.leads.models import Direction, Lead, LeadEvent, LeadFeedback, LeadMessage, LeadOutcome, ScoreModelRow
+from app.packs.leads.models import (
+    Direction,
+    Lead,
+    LeadEvent,
+    LeadFeedback,
+    LeadMessage,
+    LeadOutcome,
+    LeadStatus,
+    ScoreModelRow,
+)
 from app.storage.repository import TenantRepository
 
 LeadRow = cast(Table, Lead.__table__)
@@ -51,6 +60,11 @@ class LeadRepository(TenantRepository[Lead]):
         change = update(LeadRow).where(*mine).values(score=score, updated_at=now)
         if cast(CursorResult[Any], await self.session.execute(change)).rowcount != 1:
             raise self.not_found(lead_id)
+
+    async def undecided(self, pack: str, limit: int) -> Sequence[Lead]:
+        """Leads with a person for want of a decision, oldest first."""
+        decided = select(Decision.subject_id).where(Decision.tenant_id == self.tenant_id, Decision.pack == pack)
+        return await self.all(Lead.status == LeadStatus.ESCALATED, Lead.id.not_in(decided), limit=limit)
 
     async def count_by_status(self) -> dict[str, int]:
         query = (

@@ -116,6 +116,20 @@ class LeadService:
         messages = MessageRepository(session, lead.tenant_id)
         return messages.write(lead.id, Direction.INBOUND, body.message, None, now)
 
+    async def decide_again(self, session: AsyncSession, principal: Principal) -> int:
+        """Queues leads that no model could decide, at most 1,000. Returns how many."""
+        principal.require(Role.ADMIN)
+        leads = LeadRepository(session, principal.tenant_id)
+        messages = MessageRepository(session, principal.tenant_id)
+        undecided = await leads.undecided(PACK, limit=1_000)
+        for lead in undecided:
+            lead.status, lead.updated_at = LeadStatus.NEW, self._kit.ports.clock()
+            message = (await messages.last(lead.id, 1))[0]
+            payload = {"tenant_id": principal.tenant_id, "lead_id": lead.id, "message_id": message.id}
+            await self._kit.jobs.enqueue(session, DECIDE_JOB, payload, job_id=f"{DECIDE_JOB}:{new_id('again')}")
+        await self._kit.audit.record(session, principal, "lead.decide_again", PACK, {"leads": len(undecided)})
+        return len(undecided)
+
     async def add_message(
         self, session: AsyncSession, principal: Principal, lead_id: str, body: MessageIn
     ) -> MessageAccepted:

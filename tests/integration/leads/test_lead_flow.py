@@ -11,7 +11,9 @@ from sqlalchemy import update
 from app.agent.models import EffectRow, EffectState
 from app.governance.models import Decision, DecisionState
 from app.integrations.local import list_outbox
+from app.packs.leads.service import LeadService
 from app.principal import Principal, Role
+from tests.support.model_stub import KEY, ModelStub, error, text
 from tests.support.service import TENANT, Service, lead, running
 
 ADMIN = Principal(TENANT, "test", Role.ADMIN)
@@ -193,3 +195,23 @@ async def test_a_parked_write_goes_on_by_a_persons_word(service: Service) -> Non
             await asyncio.sleep(0.05)
     async with service.container.db.reading() as session:
         assert len(await list_outbox(session, TENANT, limit=50)) == 1
+
+
+async def test_a_lead_that_no_model_decided_goes_to_a_person_and_can_be_tried_again(tmp_path: Path) -> None:
+    judged = {"action": "escalate", "confidence": 0.9, "reason": "A person should see this.", "evidence": []}
+    async with (
+        ModelStub(text(json.dumps(judged)), faults=[error(401, "no such key")] * 50) as stub,
+        running(tmp_path, model_url=stub.url, model_key=KEY, model_name="stub") as service,
+    ):
+        made = (await service.client.post("/v1/leads", json=lead())).json()
+        path = f"/v1/leads/{made['lead']['id']}"
+        async with asyncio.timeout(60):
+            while (found := (await service.client.get(path)).json())["status"] != "escalated":
+                await asyncio.sleep(0.1)
+        assert found["decisions"] == []
+        assert "could not decide" in found["timeline"][-1]["summary"]
+        stub.faults.clear()
+        async with service.container.db.transaction() as session:
+            assert await LeadService(service.container.kit).decide_again(session, ADMIN) == 1
+        [again] = await service.decided([made["lead"]["id"]])
+        assert (await service.explain(again["decisions"][0]))["versions"]["model"].startswith("stub")

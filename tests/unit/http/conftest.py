@@ -1,10 +1,9 @@
 """An application with the whole http room in it, and clients that call it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-import structlog
 from fastapi import FastAPI
 
 from app.clock import Clock
@@ -39,12 +38,3 @@ async def stranger(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """A client without a key."""
     async with client_of(app) as client:
         yield client
-
-
-@pytest.fixture(autouse=True)
-def every_level() -> Iterator[None]:
-    """Loggers that let every level through, whatever an earlier test configured."""
-    before = structlog.get_config()
-    structlog.reset_defaults()
-    yield
-    structlog.configure(**before)
