@@ -20,7 +20,7 @@ pytest_plugins = ["tests.support.postgres"]
 
 # A rule holds or it does not; how fast a shared machine is says nothing about it.
 settings.register_profile("trellis", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("fast", deadline=None, max_examples=8)
 settings.load_profile(os.environ.get("TRELLIS_HYPOTHESIS", "trellis"))
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost", ""}
