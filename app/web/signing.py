@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,9 +55,8 @@ def _kept_secret(path: Path) -> bytes:
         file.write(secrets.token_urlsafe(32))
     try:
         # A link appears whole or not at all: of two processes that start together, one makes it and both read it.
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):
+            os.link(fresh, path)
     finally:
         fresh.unlink()
     return path.read_bytes()

@@ -124,9 +124,8 @@ class LeadService:
         undecided = await leads.undecided(PACK, limit=1_000)
         for lead in undecided:
             lead.status, lead.updated_at = LeadStatus.NEW, self._kit.ports.clock()
-            message = (await messages.last(lead.id, 1))[0]
-            payload = {"tenant_id": principal.tenant_id, "lead_id": lead.id, "message_id": message.id}
-            await self._kit.jobs.enqueue(session, DECIDE_JOB, payload, job_id=f"{DECIDE_JOB}:{new_id('again')}")
+            [message] = await messages.last(lead.id, 1)
+            await self._queue(session, principal, message, again=new_id("again"))
         await self._kit.audit.record(session, principal, "lead.decide_again", PACK, {"leads": len(undecided)})
         return len(undecided)
 
@@ -144,9 +143,14 @@ class LeadService:
         await self._kit.audit.record(session, principal, "lead.wrote", lead.id, {"message": message.id})
         return accepted
 
-    async def _queue(self, session: AsyncSession, principal: Principal, message: LeadMessage) -> MessageAccepted:
-        """The decision upon the message, as a job that runs once the transaction is committed."""
-        job_id = f"{DECIDE_JOB}:{message.id}"
+    async def _queue(
+        self, session: AsyncSession, principal: Principal, message: LeadMessage, again: str = ""
+    ) -> MessageAccepted:
+        """The decision upon the message, as a job that runs once the transaction is committed.
+
+        A message has one job; `again` names a further one, for a message whose job failed.
+        """
+        job_id = f"{DECIDE_JOB}:{again or message.id}"
         payload = {"tenant_id": principal.tenant_id, "lead_id": message.lead_id, "message_id": message.id}
         await self._kit.jobs.enqueue(session, DECIDE_JOB, payload, job_id=job_id)
         return MessageAccepted(lead_id=message.lead_id, message_id=message.id, job_id=job_id)
