@@ -7,8 +7,12 @@ from app.errors import Forbidden
 
 
 class Role(StrEnum):
-    """Each role may do what the ones before it may."""
+    """Each role may do what the ones before it may.
 
+    `user` is an end user of the tenant, signed in by a token: only endpoints that ask for `CurrentUser` admit one.
+    """
+
+    USER = "user"
     VIEWER = "viewer"
     AGENT = "agent"
     ADMIN = "admin"
@@ -25,12 +29,21 @@ _RANK = {role: rank for rank, role in enumerate(Role)}
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The tenant and the actor behind a request or a job."""
+    """The tenant and the actor behind a request or a job.
+
+    `user_id` is set on an end user's token alone.
+    """
 
     tenant_id: str
     actor: str
     role: Role
     tier: Tier = Tier.STANDARD
+    user_id: str | None = None
+
+    @property
+    def user(self) -> str:
+        """Whose conversation and history it is: the end user, else the key itself."""
+        return self.user_id or self.actor
 
     def has(self, role: Role) -> bool:
         """Whether the principal's role is `role` or ranks above it."""

@@ -15,6 +15,8 @@ class Namespace(NamedTuple):
 
     tenant_id: str
     bot: str
+    generation: str = ""
+    """Which of the bot's indexes; "" is the first. What answers is decided by `app.knowledge.generations`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.base import Base, TenantRow
 
 
 class DocumentStatus(StrEnum):
+    """Of a document, and of each of its chunks."""
+
     QUEUED = "queued"
     PROCESSING = "processing"
     READY = "ready"
@@ -41,11 +43,25 @@ class Document(TenantRow, Base):
     last_error: Mapped[str | None] = mapped_column(Text, default=None)
     chunk_count: Mapped[int] = mapped_column(Integer, default=0)
     quarantined_count: Mapped[int] = mapped_column(Integer, default=0)
+    media_type: Mapped[str] = mapped_column(String(100), default="text/markdown", server_default="text/markdown")
+    file_name: Mapped[str | None] = mapped_column(String(255), default=None)
+    size_bytes: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     updated_at: Mapped[datetime]
 
 
+class Upload(TenantRow, Base):
+    """A file as it was sent, until its text is out and indexed; a retry begins from it. `id` is the document's."""
+
+    __tablename__ = "document_uploads"
+
+    id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class ChunkRow(TenantRow, Base):
-    """A chunk of a ready document; one with findings is in quarantine: without a vector it is never evidence."""
+    """A chunk in one generation of the index ("" is the first); one with findings is in quarantine: without a vector
+    it is never evidence. `status` and `last_error` say how far its vector is.
+    """
 
     __tablename__ = "chunks"
 
@@ -54,6 +70,9 @@ class ChunkRow(TenantRow, Base):
     heading: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     findings: Mapped[list[Any]]
+    generation: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    status: Mapped[str] = mapped_column(String(16), default=DocumentStatus.READY, server_default="ready")
+    last_error: Mapped[str | None] = mapped_column(Text, default=None)
 
     @property
     def quarantined(self) -> bool:
@@ -68,3 +87,47 @@ class KnowledgeIndex(TenantRow, Base):
 
     bot: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(Integer)
+    active: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    previous: Mapped[str | None] = mapped_column(String(64), default=None)
+
+
+class GenerationState(StrEnum):
+    """`building` is filled beside the one that answers; `ready` may be switched to; `dropped` has no vectors."""
+
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class GenerationRow(TenantRow, Base):
+    """One way to index a bot's documents: an embedder and the sizes of chunks.
+
+    The generation "" has no row: the settings' embedder and the default sizes. `report` holds what the evaluation
+    set said of it beside the one that answered then; `bounds` the sizes in characters.
+    """
+
+    __tablename__ = "knowledge_generations"
+    __table_args__ = (Index("ix_knowledge_generations_bot", "tenant_id", "bot"),)
+
+    bot: Mapped[str] = mapped_column(String(64))
+    embedder: Mapped[str] = mapped_column(String(120))
+    bounds: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    documents_done: Mapped[int] = mapped_column(Integer, default=0)
+    documents_total: Mapped[int] = mapped_column(Integer, default=0)
+    report: Mapped[dict[str, Any]]
+    last_error: Mapped[str | None] = mapped_column(Text, default=None)
+    updated_at: Mapped[datetime]
+
+
+class Question(TenantRow, Base):
+    """One question of a bot's evaluation set, with the slugs of the documents that answer it."""
+
+    __tablename__ = "knowledge_questions"
+    __table_args__ = (UniqueConstraint("tenant_id", "bot", "digest"),)
+
+    bot: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    question: Mapped[str] = mapped_column(Text)
+    slugs: Mapped[list[Any]]

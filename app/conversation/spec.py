@@ -1,0 +1,47 @@
+"""How an assistant answers: what a pack decides, apart from the one who asks."""
+
+from dataclasses import dataclass
+
+from app.agent.budgets import NO_CAPS, Caps
+from app.agent.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantSpec:
+    """One assistant.
+
+    Args:
+        pack: the pack's name, for decisions, metrics and the kill switch.
+        bot: whose knowledge is searched, and part of every cache and memory key.
+        revision: changes with any of the settings; part of every cache key.
+        prompt: its template has the placeholders `question`, `evidence`, `history` (fenced) and `today` (trusted).
+        route: a model route (`cheap`, `strong`).
+        tools: tools that read, which the model may ask for.
+        passages: how many are put before the model at most.
+        needs_evidence: without a strong passage the assistant refuses, unless it has tools.
+        semantic_threshold: cosine from which another question's answer may be given; None is never.
+        personal: answers depend on who asks: cached under the user, never shared, never by meaning.
+        history_tokens: what the earlier turns may take of the prompt; older ones are summarised.
+        deadline_s: for the whole turn.
+    """
+
+    pack: str
+    bot: str
+    revision: str
+    prompt: Prompt
+    route: str
+    tools: tuple[str, ...] = ()
+    temperature: float = 0.0
+    max_tokens: int = 800
+    passages: int = 5
+    tags: tuple[str, ...] = ()
+    needs_evidence: bool = True
+    semantic_threshold: float | None = None
+    personal: bool = False
+    cached: bool = True
+    history_tokens: int = 1500
+    max_steps: int = 4
+    deadline_s: float = 60.0
+    caps: Caps = NO_CAPS
+    experiment: str | None = None
+    arm: str | None = None

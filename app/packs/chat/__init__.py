@@ -1,0 +1,1 @@
+"""The chat agent: bots that answer from their documents, with citations."""

@@ -1,0 +1,1 @@
+"""The claims assistant: an insured person asks about their own policies and claims."""
