@@ -1,1 +1,1 @@
-"""One turn of a conversation: history, evidence, model and tools, citations, answer caches; shared by packs that talk."""
+"""One turn of a conversation: history, evidence, model and tools, citations, caches; for packs that talk."""
