@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from app.administration.knowledge import knowledge
 from app.agent.models import ToolMode
 from app.agent.prompt_lock import write_lock
 from app.agent.prompts import read_directory
@@ -26,7 +27,15 @@ effects = typer.Typer(no_args_is_help=True, help="Writes to the outside that nee
 flags = typer.Typer(no_args_is_help=True, help="Flags and kill switches.")
 prompts = typer.Typer(no_args_is_help=True, help="Versioned prompts.")
 ID_WIDTH = 30
-GROUPS = {"keys": keys, "tools": tools, "audit": audit, "effects": effects, "flags": flags, "prompts": prompts}
+GROUPS = {
+    "keys": keys,
+    "tools": tools,
+    "audit": audit,
+    "effects": effects,
+    "flags": flags,
+    "prompts": prompts,
+    "knowledge": knowledge,
+}
 
 
 def with_ids(*columns: str) -> Table:
