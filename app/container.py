@@ -37,6 +37,7 @@ from app.governance.models import Decision
 from app.governance.openfeature import FlagProvider
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
+from app.governance.user_tokens import UserTokens
 from app.http.health import Check, Readiness
 from app.http.idempotency import purge_expired
 from app.http.rates import RateLimits
@@ -44,11 +45,13 @@ from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
 from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
 from app.jobs.port import Job, JobContext, Schedule
-from app.knowledge.base import Embedder, VectorStore
+from app.knowledge.base import VectorStore
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.ingest import Ingestor
+from app.knowledge.generations import Generations
 from app.knowledge.language import Glossary, LanguageGuess
+from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
 from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
@@ -61,6 +64,7 @@ from app.storage.db import Database
 from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
 from app.telemetry.setup import build_metrics
+from app.web.signing import signing_key
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +95,7 @@ class Container:
     audit: Audit
     flags: Flags
     keys: KeyRing
+    users: UserTokens
     rates: RateLimits
     readiness: Readiness
     open_as: Principal | None
@@ -208,6 +213,7 @@ class _Builder:
             self.stack.callback(gauges.cancel)
         rates = RateLimits(metrics, redis_url=settings.redis_url)
         self.stack.push_async_callback(rates.close)
+        keys = KeyRing(db, clock)
         return Container(
             settings=settings,
             db=db,
@@ -215,7 +221,8 @@ class _Builder:
             metrics=metrics,
             audit=audit,
             flags=flags,
-            keys=KeyRing(db, clock),
+            keys=keys,
+            users=UserTokens(signing_key(settings), keys, clock),
             rates=rates,
             readiness=Readiness(self._checks(jobs)),
             open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
@@ -237,8 +244,9 @@ class _Builder:
 
     async def _ports(self, session: aiohttp.ClientSession, metrics: Metrics) -> tuple[Ports, Ingestor]:
         settings, db, clock = self.settings, self.db, self.clock
-        embedder = self._embedder(session)
-        store = await self._vectors(embedder)
+        embedders = self._embedders(session)
+        embedder = embedders.default
+        store = await self._vectors()
         versions = IndexVersions(db, clock)
         retriever = Retriever(
             store, embedder, versions, metrics, clock, glossary=Glossary.load(), guess=LanguageGuess.load()
@@ -250,21 +258,24 @@ class _Builder:
             await ingestor.reconcile()
         return ports, ingestor
 
-    def _embedder(self, session: aiohttp.ClientSession) -> Embedder:
+    def _embedders(self, session: aiohttp.ClientSession) -> Embedders:
         settings = self.settings
         if settings.embedding_url is None:
-            embedder = WordLlamaEmbedder()
-            self.stack.push_async_callback(embedder.close)
-            return embedder
+            wordllama = WordLlamaEmbedder()
+            self.stack.push_async_callback(wordllama.close)
+            return Embedders(wordllama, wordllama_family(wordllama))
         key = settings.embedding_key.get_secret_value() if settings.embedding_key else None
-        return OpenAiEmbedder(
+        remote = OpenAiEmbedder(
             session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key
         )
+        late = LateWordLlama()
+        self.stack.push_async_callback(late.close)
+        return Embedders(remote, wordllama_family(late))
 
-    async def _vectors(self, embedder: Embedder) -> VectorStore:
+    async def _vectors(self) -> VectorStore:
         """The data folder's index; a command, which may run beside the server that owns it, gets an empty one."""
         folder: Path | None = None if self.parts is Parts.COMMAND else self.settings.home / "vectors"
-        store = EdgeVectors.open(folder, embedder=embedder.name, dimension=embedder.dimension)
+        store = EdgeVectors.open(folder)
         self.stack.push_async_callback(store.close)
         return store
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from cachetools import TTLCache
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.clock import Clock, system_clock
 from app.errors import Conflict, InvalidInput, NotFound
@@ -121,7 +122,8 @@ class _Known:
 class KeyRing:
     """Turns the secret of a request into a Principal.
 
-    Found keys are remembered for at most `CACHE_S` seconds, by the hash of the secret; unknown ones are not.
+    Found keys are remembered for at most `CACHE_S` seconds, by the hash of the secret or by their id; unknown ones
+    are not.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -131,24 +133,36 @@ class KeyRing:
 
     def known(self, secret: str) -> Principal | None:
         """The principal where the key was found within the last seconds; asks no database."""
-        entry = self._found.get(_digest(secret))
-        if entry is None or (entry.expires_at is not None and entry.expires_at <= self._clock()):
-            return None
-        return entry.principal
+        return self._remembered(_digest(secret))
+
+    def held(self, key_id: str) -> Principal | None:
+        """The principal of the key with this id, where it was found within the last seconds; asks no database."""
+        return self._remembered(key_id)
 
     async def authenticate(self, secret: str) -> Principal | None:
         """The key's principal; None for an unknown, revoked or expired key."""
         if not _SECRET.fullmatch(secret):
             return None
-        return self.known(secret) or await self._look_up(_digest(secret))
+        digest = _digest(secret)
+        return self._remembered(digest) or await self._look_up(digest, ApiKey.secret_hash)
 
-    async def _look_up(self, digest: str) -> Principal | None:
+    async def holder(self, key_id: str) -> Principal | None:
+        """The principal of the key with this id; None where it is unknown, revoked or expired."""
+        return self._remembered(key_id) or await self._look_up(key_id, ApiKey.id)
+
+    def _remembered(self, mark: str) -> Principal | None:
+        entry = self._found.get(mark)
+        if entry is None or (entry.expires_at is not None and entry.expires_at <= self._clock()):
+            return None
+        return entry.principal
+
+    async def _look_up(self, mark: str, column: InstrumentedAttribute[str]) -> Principal | None:
         async with self._db.reading() as session:
-            key = (await session.scalars(select(ApiKey).where(ApiKey.secret_hash == digest))).first()
-        if key is None or not hmac.compare_digest(key.secret_hash, digest) or not key.active(self._clock()):
+            key = (await session.scalars(select(ApiKey).where(column == mark))).first()
+        if key is None or not hmac.compare_digest(getattr(key, column.key), mark) or not key.active(self._clock()):
             return None
         principal = Principal(key.tenant_id, key.id, Role(key.role), Tier(key.tier))
-        self._found[digest] = _Known(principal, key.expires_at)
+        self._found[mark] = _Known(principal, key.expires_at)
         return principal
 
 

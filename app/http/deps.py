@@ -8,6 +8,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from pydantic import AfterValidator, AwareDatetime
 
+from app.errors import Forbidden
 from app.http.auth import Gate
 from app.http.idempotency import MAX_KEY, OnceRunner, Repeats
 from app.principal import Principal, Role
@@ -23,19 +24,35 @@ def _reckonable(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_reckonable)]
 
 
-class _KeyAuth(SecurityBase):
+class _UserAuth(SecurityBase):
     """The principal that the edge admitted; admits one on paths that the edge leaves open."""
 
     def __init__(self) -> None:
-        self.model = HTTPBearer(description="An API key: `Authorization: Bearer trl_…`")
-        self.scheme_name = "BearerKey"
+        self.model = HTTPBearer(description="An API key or an end user's token: `Authorization: Bearer …`")
+        self.scheme_name = "BearerUser"
 
     async def __call__(self, request: Request) -> Principal:
         gate: Gate = request.app.state.gate
         return await gate.admit(request.scope)
 
 
+class _KeyAuth(_UserAuth):
+    """As `_UserAuth`, but an end user is refused: what does not ask for users by name is not theirs."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearer(description="An API key: `Authorization: Bearer trl_…`")
+        self.scheme_name = "BearerKey"
+
+    async def __call__(self, request: Request) -> Principal:
+        principal = await super().__call__(request)
+        if principal.role is Role.USER:
+            raise Forbidden("This address is not for end users: it needs an API key of the tenant.")
+        return principal
+
+
 CurrentPrincipal = Annotated[Principal, Security(_KeyAuth())]
+CurrentUser = Annotated[Principal, Security(_UserAuth())]
+"""The holder of an API key, or an end user: for endpoints that give each their own."""
 
 
 def require(role: Role) -> Any:
@@ -49,6 +66,19 @@ def require(role: Role) -> Any:
         return principal
 
     return Depends(checked)
+
+
+def user_limit(name: str, per_minute: int) -> Any:
+    """A dependency that counts the request of a `CurrentUser` against a limit of each user's own.
+
+    `dependencies=[user_limit("claims-chat", 10)]` on a route; raises RateLimited beyond it.
+    """
+
+    async def counted(request: Request, _principal: CurrentUser) -> None:
+        gate: Gate = request.app.state.gate
+        await gate.spend_user(request.scope, name, per_minute)
+
+    return Depends(counted)
 
 
 async def _once(

@@ -27,7 +27,7 @@ def install(
     `body_limits`: bytes for single paths, e.g. `{"/v1/leads/batch": settings.max_batch_body_bytes}`; every other
     path takes `settings.max_body_bytes`. Paths under `protected` need an API key, whatever their endpoint asks for.
     """
-    gate = Gate(container.keys, container.rates, container.open_as)
+    gate = Gate(container.keys, container.users, container.rates, container.open_as)
     app.state.container = container
     app.state.gate = gate
     app.state.repeats = Repeats(container.db, container.clock)

@@ -1,12 +1,14 @@
-"""Rate limits by tier for each key, and a limit on failed authentications for each client address.
+"""Rate limits by tier for each key, for each user of a costly thing, and on failed authentications for each address.
 
 The strategy is the sliding window counter of `limits` (two counters a key: O(1) memory, one round trip to Redis):
-it weighs the previous window by its share that still lies inside the moving one.
+it weighs the previous window by its share that still lies inside the moving one. A user's own limits are small, and an
+estimate of ten is a poor one: these keep each use's moment (`limits`' moving window) and are exact.
 """
 
 import ipaddress
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +19,7 @@ from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.storage.redis import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
@@ -32,6 +34,7 @@ COUNTERS = 65_536
 REDIS_TIMEOUT_S = 0.25
 REDIS_PAUSE_S = 5.0
 NAMESPACE = "sliding-window-counter"
+MOVING = "moving-window"
 _SCHEMES = {
     "redis": "async+redis",
     "rediss": "async+rediss",
@@ -66,15 +69,16 @@ class Allowance:
 
 
 class WindowCounters(MemoryStorage):
-    """Counters of this process for the sliding window counter strategy alone.
+    """Counters and moments of this process, for the two strategies alone.
 
-    The library's own sweeps every key on each hit (200 µs at 2,000 keys) and grows with them. This strategy's keys
+    The library's own sweeps every key on each hit (200 µs at 2,000 keys) and grows with them. The counters' keys
     carry the number of their window, so old ones are never read again: a bounded cache may simply push them out.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._counts: LRUCache[str, int] = LRUCache(COUNTERS)
+        self._moments: LRUCache[str, deque[float]] = LRUCache(COUNTERS)
 
     async def get(self, key: str) -> int:
         return self._counts.get(key, 0)
@@ -86,6 +90,35 @@ class WindowCounters(MemoryStorage):
     async def decr(self, key: str, amount: int = 1) -> int:
         self._counts[key] = count = max(0, self._counts.get(key, 0) - amount)
         return count
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        moments = self._within(key, expiry)
+        if len(moments) + amount > limit:
+            return False
+        moments.extend([time.time()] * amount)
+        self._moments[key] = moments
+        return True
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:  # noqa: ARG002
+        moments = self._within(key, expiry)
+        return (moments[0] if moments else time.time()), len(moments)
+
+    def _within(self, key: str, expiry: int) -> deque[float]:
+        moments = self._moments.get(key) or deque()
+        while moments and moments[0] <= time.time() - expiry:
+            moments.popleft()
+        return moments
+
+
+@dataclass(frozen=True, slots=True)
+class _Limiters:
+    """The two strategies over one storage."""
+
+    counting: SlidingWindowCounterRateLimiter
+    moving: MovingWindowRateLimiter
+
+    def of(self, exact: bool) -> RateLimiter:
+        return self.moving if exact else self.counting
 
 
 class RateLimits:
@@ -100,9 +133,14 @@ class RateLimits:
     def __init__(self, metrics: Metrics, *, redis_url: str | None = None, plan: RatePlan | None = None) -> None:
         self.plan = plan or RatePlan()
         self._metrics = metrics
-        self._local = SlidingWindowCounterRateLimiter(WindowCounters())
+        counters = WindowCounters()
+        self._local = _Limiters(SlidingWindowCounterRateLimiter(counters), MovingWindowRateLimiter(counters))
         self._redis = _redis(redis_url) if redis_url else None
-        self._shared = SlidingWindowCounterRateLimiter(self._redis) if self._redis else None
+        self._shared = (
+            _Limiters(SlidingWindowCounterRateLimiter(self._redis), MovingWindowRateLimiter(self._redis))
+            if self._redis
+            else None
+        )
         self._shared_again = 0.0
         self._tiers = {tier: _item(amount) for tier, amount in self.plan.per_minute.items()}
         self._failures = _item(self.plan.failures_per_minute)
@@ -115,13 +153,24 @@ class RateLimits:
             self._metrics.rate_limited.labels(principal.tier.value).inc()
         return allowed, allowance
 
+    async def spend_user(self, principal: Principal, name: str, per_minute: int) -> tuple[bool, Allowance]:
+        """Counts one use of `name` by the principal's user: whether it may go on, and where the user stands then.
+
+        Of any 60 seconds, exactly `per_minute` uses are allowed.
+        """
+        item = RateLimitItemPerMinute(per_minute, namespace=MOVING)
+        allowed, allowance = await self._hit(item, name, name, principal.tenant_id, principal.user, exact=True)
+        if not allowed:
+            self._metrics.rate_limited.labels(principal.tier.value).inc()
+        return allowed, allowance
+
     async def check_failures(self, address: str) -> None:
         """Raises RateLimited where too many authentications from the address failed of late."""
         who = ("failures", client_network(address))
         try:
-            allowed = await self._limiter().test(self._failures, *who)
+            allowed = await self._limiters().counting.test(self._failures, *who)
         except StorageError as error:
-            allowed = await self._pause(error).test(self._failures, *who)
+            allowed = await self._pause(error).counting.test(self._failures, *who)
         if not allowed:
             self._metrics.rate_limited.labels("anonymous").inc()
             raise RateLimited("Too many requests with wrong API keys came from this address.", retry_after=WINDOW_S)
@@ -137,18 +186,18 @@ class RateLimits:
             client: Any = self._redis.bridge.get_connection()
             await client.aclose()
 
-    async def _hit(self, item: RateLimitItem, name: str, *who: str) -> tuple[bool, Allowance]:
+    async def _hit(self, item: RateLimitItem, name: str, *who: str, exact: bool = False) -> tuple[bool, Allowance]:
         try:
-            return await _hit(self._limiter(), item, name, who)
+            return await _hit(self._limiters().of(exact), item, name, who)
         except StorageError as error:
-            return await _hit(self._pause(error), item, name, who)
+            return await _hit(self._pause(error).of(exact), item, name, who)
 
-    def _limiter(self) -> SlidingWindowCounterRateLimiter:
+    def _limiters(self) -> _Limiters:
         if self._shared is None or time.monotonic() < self._shared_again:
             return self._local
         return self._shared
 
-    def _pause(self, error: StorageError) -> SlidingWindowCounterRateLimiter:
+    def _pause(self, error: StorageError) -> _Limiters:
         self._shared_again = time.monotonic() + REDIS_PAUSE_S
         _log.warning("rate limits are counted in this process: redis does not answer", cause=repr(error.__cause__))
         return self._local
@@ -159,6 +208,14 @@ def rate_limited(allowance: Allowance) -> RateLimited:
     return RateLimited(
         f"This key may send {allowance.limit} requests a minute (tier '{allowance.name}'): "
         f"wait {allowance.reset_s} s, or ask for a higher tier.",
+        retry_after=allowance.reset_s,
+    )
+
+
+def user_limited(allowance: Allowance) -> RateLimited:
+    """The 429 of a user who has spent theirs."""
+    return RateLimited(
+        f"You may send {allowance.limit} requests a minute here: wait {allowance.reset_s} s.",
         retry_after=allowance.reset_s,
     )
 
@@ -174,9 +231,7 @@ def client_network(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False).network_address)
 
 
-async def _hit(
-    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, name: str, who: tuple[str, ...]
-) -> tuple[bool, Allowance]:
+async def _hit(limiter: RateLimiter, item: RateLimitItem, name: str, who: tuple[str, ...]) -> tuple[bool, Allowance]:
     allowed = await limiter.hit(item, *who)
     stats = await limiter.get_window_stats(item, *who)
     # At the very start of a window the library says "now" where it means the window's end.

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from app.clock import Clock
 from app.governance.keys import KeyRing
+from app.governance.user_tokens import UserTokens
 from app.http.health import Readiness
 from app.http.rates import RateLimits
 from app.principal import Principal
@@ -28,6 +29,8 @@ class Services(Protocol):
     def metrics(self) -> Metrics: ...
     @property
     def keys(self) -> KeyRing: ...
+    @property
+    def users(self) -> UserTokens: ...
     @property
     def rates(self) -> RateLimits: ...
     @property

@@ -14,6 +14,7 @@ from app.clock import Clock, system_clock
 from app.errors import Conflict
 from app.governance.keys import KeyRing, create_key, create_tenant
 from app.governance.models_keys import Tenant
+from app.governance.user_tokens import UserTokens
 from app.http.deps import CurrentPrincipal, Once, require
 from app.http.health import Readiness
 from app.http.install import install
@@ -138,6 +139,7 @@ class Container:
 
     def __post_init__(self) -> None:
         self.keys = KeyRing(self.db, self.clock)
+        self.users = UserTokens(b"a secret of tests", self.keys, self.clock)
         self.rates = RateLimits(self.metrics, plan=self.plan)
         self.readiness = Readiness(self.checks)
 
