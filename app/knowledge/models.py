@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.base import Base, TenantRow
@@ -22,8 +22,10 @@ class DocumentStatus(StrEnum):
 class Document(TenantRow, Base):
     """A page as it was given. `body` stays, so that it can be indexed again without its source.
 
-    `content_hash` is SHA-256 over title, body and tags; `embedder` names the model of the stored vectors, empty
-    before the first time; `last_error` is a sentence for the one who put it in.
+    `content_hash` is SHA-256 over what was handed in: title, text or bytes, tags. `body` is Markdown; of a document
+    whose chunks were given, a JSON list of them. `embedder` names the model of the first generation's vectors, empty
+    before the first time; `last_error` is a sentence for the one who put it in; `job_id` is the job that indexes it,
+    None where it was put in without one.
     """
 
     __tablename__ = "documents"
@@ -46,6 +48,7 @@ class Document(TenantRow, Base):
     media_type: Mapped[str] = mapped_column(String(100), default="text/markdown", server_default="text/markdown")
     file_name: Mapped[str | None] = mapped_column(String(255), default=None)
     size_bytes: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    job_id: Mapped[str | None] = mapped_column(String(120), default=None)
     updated_at: Mapped[datetime]
 
 
@@ -73,6 +76,7 @@ class ChunkRow(TenantRow, Base):
     generation: Mapped[str] = mapped_column(String(64), default="", server_default="")
     status: Mapped[str] = mapped_column(String(16), default=DocumentStatus.READY, server_default="ready")
     last_error: Mapped[str | None] = mapped_column(Text, default=None)
+    superseded: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
     @property
     def quarantined(self) -> bool:

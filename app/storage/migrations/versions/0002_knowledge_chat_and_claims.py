@@ -120,12 +120,14 @@ def upgrade() -> None:
     op.add_column("chunks", sa.Column("generation", sa.String(length=64), server_default="", nullable=False))
     op.add_column("chunks", sa.Column("status", sa.String(length=16), server_default="ready", nullable=False))
     op.add_column("chunks", sa.Column("last_error", sa.Text(), nullable=True))
+    op.add_column("chunks", sa.Column("superseded", sa.Boolean(), server_default=sa.false(), nullable=False))
 
     op.add_column(
         "documents", sa.Column("media_type", sa.String(length=100), server_default="text/markdown", nullable=False)
     )
     op.add_column("documents", sa.Column("file_name", sa.String(length=255), nullable=True))
     op.add_column("documents", sa.Column("size_bytes", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("documents", sa.Column("job_id", sa.String(length=120), nullable=True))
 
     op.add_column("knowledge_indexes", sa.Column("active", sa.String(length=64), server_default="", nullable=False))
     op.add_column("knowledge_indexes", sa.Column("previous", sa.String(length=64), nullable=True))
@@ -135,12 +137,14 @@ def downgrade() -> None:
     op.drop_column("knowledge_indexes", "previous")
     op.drop_column("knowledge_indexes", "active")
 
+    op.drop_column("documents", "job_id")
     op.drop_column("documents", "size_bytes")
     op.drop_column("documents", "file_name")
     op.drop_column("documents", "media_type")
 
     # The former program knows one index a bot: pieces of the others would be taken for its own.
     op.execute("DELETE FROM chunks WHERE generation <> ''")
+    op.drop_column("chunks", "superseded")
     op.drop_column("chunks", "last_error")
     op.drop_column("chunks", "status")
     op.drop_column("chunks", "generation")
