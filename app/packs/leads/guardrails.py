@@ -4,25 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from app.governance.links import has_links, links, without_links
 from app.packs.leads.facts import DecisionInputs
 from app.packs.leads.models import Action
 from app.packs.leads.planning import SLOT_PLACEHOLDER
 from app.packs.leads.schemas import LeadDecision
 
-# Addresses, and bare host names that a mail program would make a link of.
-_HOST = r"(?:[\w-]{1,63}\.){1,8}"
-_ENDINGS = (
-    "com|net|org|io|ai|app|dev|co|info|biz|example|test|eu|de|at|ch|fr|es|it|nl|be|pl|pt|uk|us|jp|cn|ru|xyz|top|site|"
-    "online|link|click|ly|me|cc|tv|gov|edu"
-)
-_LINK = re.compile(
-    rf"(?i)(?:\b[a-z][a-z0-9+-]{{1,14}}:/{{1,2}}|\bwww\.)[^\s<>()\[\]\"']+"
-    rf"|[\w.+-]{{1,64}}@{_HOST}[\w-]{{2,63}}"
-    rf"|\b{_HOST}(?:(?:{_ENDINGS})\b(?:/[^\s<>()\[\]\"']*|\?[^\s<>()\[\]\"']+)?|[a-z]{{2,24}}/[^\s<>()\[\]\"']+)"
-)
-_LINK_END = ".,;:!?…"
-_IMAGE = re.compile(r"!\[[^\]\[]{0,300}\]\([^)]{0,2000}\)")
-LINK_REMOVED = "[link removed]"
 _WORD = re.compile(r"\w+")
 RUN_OF_WORDS = 8
 
@@ -141,18 +128,11 @@ def _no_unbooked_meeting(_inputs: DecisionInputs, verdict: Verdict) -> Verdict:
 
 def _no_foreign_links(inputs: DecisionInputs, verdict: Verdict) -> Verdict:
     """Letters and notes carry only addresses that stand in the evidence: the way out for stolen data is closed."""
-    letter = f"{verdict.subject}\n{verdict.reply}\n{verdict.reason}"
-    if not (_LINK.search(letter) or _IMAGE.search(letter)):
+    if not has_links(f"{verdict.subject}\n{verdict.reply}\n{verdict.reason}"):
         return verdict
-    texts = " ".join(p.text for p in inputs.passages)
-    known = {match.group().rstrip(_LINK_END) for match in _LINK.finditer(texts)}
-
-    def keep(match: re.Match[str]) -> str:
-        found = match.group().rstrip(_LINK_END)
-        return match.group() if found in known else LINK_REMOVED + match.group()[len(found) :]
-
+    known = links(p.text for p in inputs.passages)
     written = (verdict.subject, verdict.reply, verdict.reason)
-    subject, reply, reason = (_LINK.sub(keep, _IMAGE.sub(LINK_REMOVED, text)) for text in written)
+    subject, reply, reason = (without_links(text, known) for text in written)
     if (subject, reply, reason) == written:
         return verdict
     removed = "A link that no page carries was removed."

@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from app.agent.prompts import read_directory
-from app.packs.leads.guardrails import LINK_REMOVED
+from app.governance.links import LINK_REMOVED
 from app.packs.leads.pack import LEADS
 from app.packs.leads.tools import BOT
 from tests.support.model_stub import KEY, ModelStub

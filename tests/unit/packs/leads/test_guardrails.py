@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from app.governance.links import LINK_REMOVED
 from app.packs.leads.facts import DecisionInputs, ScoreFacts, Thresholds
-from app.packs.leads.guardrails import A_PERSON_DECIDES, LINK_REMOVED, judge
+from app.packs.leads.guardrails import A_PERSON_DECIDES, judge
 from app.packs.leads.models import Action
 from app.packs.leads.planning import Carried, first_wave, second_wave
 from app.packs.leads.schemas import LeadDecision
