@@ -48,8 +48,8 @@ from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.base import VectorStore
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import OpenAiEmbedder, WordLlamaEmbedder
-from app.knowledge.ingest import Ingestor
 from app.knowledge.generations import Generations
+from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
 from app.knowledge.retrieve import Retriever
@@ -179,7 +179,7 @@ class _Builder:
         audit = Audit(clock, metrics)
         flags = await self._flags(audit, metrics)
         session = await self.stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        ports, ingestor = await self._ports(session, metrics)
+        ports, ingestor, generations = await self._ports(session, metrics)
         tool_policies = ToolPolicies(db, clock, audit)
         breakers = Breakers(metrics)
         registry = ToolRegistry(tool for pack in PACKS for tool in pack.tools(ports))
@@ -204,6 +204,7 @@ class _Builder:
             agent=Agent(router, executor, metrics),
             executor=executor,
             ingestor=ingestor,
+            generations=generations,
             jobs=jobs,
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
@@ -242,12 +243,13 @@ class _Builder:
         self.stack.push_async_callback(flags.stop)
         return flags
 
-    async def _ports(self, session: aiohttp.ClientSession, metrics: Metrics) -> tuple[Ports, Ingestor]:
+    async def _ports(self, session: aiohttp.ClientSession, metrics: Metrics) -> tuple[Ports, Ingestor, Generations]:
         settings, db, clock = self.settings, self.db, self.clock
         embedders = self._embedders(session)
         embedder = embedders.default
         store = await self._vectors()
         versions = IndexVersions(db, clock)
+        generations = Generations(db, versions, embedders)
         retriever = Retriever(
             store, embedder, versions, metrics, clock, glossary=Glossary.load(), guess=LanguageGuess.load()
         )
@@ -256,7 +258,7 @@ class _Builder:
         ingestor = Ingestor(db, store, embedder, versions, metrics, clock)
         if self.parts is not Parts.COMMAND:
             await ingestor.reconcile()
-        return ports, ingestor
+        return ports, ingestor, generations
 
     def _embedders(self, session: aiohttp.ClientSession) -> Embedders:
         settings = self.settings

@@ -22,6 +22,7 @@ from app.governance.policies import Policies
 from app.integrations.base import Calendar, Crm, Mailer
 from app.jobs.engine import Jobs
 from app.jobs.port import Job, QueueSpec, Schedule
+from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
 from app.knowledge.retrieve import Retriever
 from app.principal import Principal
@@ -60,6 +61,7 @@ class Kit:
     agent: Agent
     executor: ToolExecutor
     ingestor: Ingestor
+    generations: Generations
     jobs: Jobs
 
 

@@ -1,7 +1,7 @@
 """The types and protocols of the room: the embedded engine and a server stand behind the same ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,8 +41,13 @@ class Chunk:
 
     @property
     def indexed_text(self) -> str:
-        """What is embedded and matched by word: the path gives a short piece its context."""
+        """What is matched by word: the path gives a short piece its context."""
         return f"{self.heading}\n{self.text}"
+
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded: the path twice, for one vector of a long piece says little of the few words that name it."""
+        return f"{self.heading}\n{self.indexed_text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +55,18 @@ class Hit:
     """A chunk that a store found, with the raw signals.
 
     Args:
-        fused: weighted reciprocal rank fusion; orders the hits of one search, means nothing across two.
+        fused: 0 to 1, see `app.knowledge.ranking.fuse`; orders the hits of one search, means nothing across two.
         cosines: similarity to each of the query's vectors, -1 to 1.
         lexical: BM25 over ln(1 + chunks of the namespace): 1 is a word that only this chunk holds; 0 is no
             word of the query, or a place below the candidates.
+        vector: float32 of shape (dimension,), of length 1.
     """
 
     chunk: Chunk
     fused: float
     cosines: tuple[float, ...]
     lexical: float
+    vector: Vectors = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +108,15 @@ class Embedder(Protocol):
 class VectorStore(Protocol):
     """Chunks and their vectors by namespace. A namespace that was never written to is empty, not an error."""
 
-    async def ensure(self, namespace: Namespace) -> None:
-        """Makes the namespace's index where it is missing."""
+    async def ensure(self, namespace: Namespace, dimension: int) -> None:
+        """Makes the namespace's index where it is missing; one of another dimension is emptied and made anew, for
+        its vectors are of an embedder that no longer answers for it."""
 
     async def upsert(self, namespace: Namespace, chunks: Sequence[Chunk], vectors: Vectors) -> None:
-        """Durable when it returns. Raises ValueError where the shapes do not fit."""
+        """Durable when it returns; makes the index where it is missing.
+
+        Raises ValueError where there are not as many vectors as chunks, or they are not of the index's dimension.
+        """
 
     async def delete(self, namespace: Namespace, document_ids: Sequence[str]) -> None: ...
 
@@ -122,6 +133,7 @@ class VectorStore(Protocol):
         limit: int,
         dense_weight: float = 0.7,
         tags: Sequence[str] = (),
+        document_ids: Sequence[str] = (),
     ) -> list[Hit]:
         """Hybrid search, best first.
 
@@ -132,6 +144,7 @@ class VectorStore(Protocol):
             limit: hits at most.
             dense_weight: 0 (words only) to 1 (vectors only).
             tags: where given, only chunks that carry one of them.
+            document_ids: where given, only chunks of these documents.
         """
 
     async def chunk_ids(self, namespace: Namespace, document_id: str | None = None) -> Mapping[str, frozenset[str]]:

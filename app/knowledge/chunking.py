@@ -61,20 +61,28 @@ def front_matter(source: str) -> tuple[dict[str, Any], str]:
 
 
 def chunk_markdown(
-    document_id: str, slug: str, title: str, text: str, tags: Sequence[str] = (), bounds: Bounds | None = None
+    document_id: str,
+    slug: str,
+    title: str,
+    text: str,
+    tags: Sequence[str] = (),
+    bounds: Bounds | None = None,
+    generation: str = "",
 ) -> list[Chunk]:
     """Chunks of `text` (front matter already taken off) in reading order; none for a text without content.
 
-    Every word of the text is in some chunk's text or heading, but for a heading with nothing under it. A piece
-    is longer than `bounds.largest` only by its overlap, a repeated table head or a short rest.
+    The same piece has another id in each `generation` of the index. Every word of the text is in some chunk's text
+    or heading, but for a heading with nothing under it. A piece is longer than `bounds.largest` only by its overlap,
+    a repeated table head or a short rest.
     """
     bounds = bounds or Bounds()
     chunks: list[Chunk] = []
     seen: dict[str, int] = {}
+    salt = (generation,) if generation else ()
     for section in _merge_small(_sections(text), bounds):
         heading = " > ".join(_path(title, section.path))
         for piece in _pieces(section.blocks, bounds):
-            key = "\0".join((document_id, title, heading, piece, *tags))
+            key = "\0".join((*salt, document_id, title, heading, piece, *tags))
             seen[key] = seen.get(key, 0) + 1
             digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32]
             chunks.append(Chunk(f"chk_{digest}", document_id, slug, title, heading, len(chunks), piece, tuple(tags)))

@@ -12,75 +12,83 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import qdrant_edge as edge
 import structlog
+from cachetools import LRUCache
 
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
-from app.knowledge.ranking import fuse
+from app.knowledge.ranking import LEAST_COSINE, LEAST_WORDS, Ranking, fuse
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
+PointId = int | uuid.UUID
+_Record = tuple[Chunk, Vectors]
 
 DENSE = "dense"
 BATCH = 256
-CANDIDATES = 40
+CANDIDATES = 100
+RECORDS = 4096
 # Above this many KB the engine would build an HNSW graph (12 s without an answer at 20,000 chunks), which the
 # embedded store does not need: an exact scan of 20,000 vectors takes under 2 ms.
 NEVER_INDEX_KB = 1 << 40
 _STOPWORDS = ("English", "German", "French", "Spanish", "Portuguese", "Italian", "Dutch", "Swedish", "Danish")
 
+_SHARD = re.compile(r"[0-9a-f]{32}-(\d+)")
+_FIRST_LAYOUT = re.compile(r"-\d+-[0-9a-f]{8}$")
+
 log = structlog.get_logger(__name__)
+
+
+class _Shard(NamedTuple):
+    engine: "edge.EdgeShard"
+    dimension: int
 
 
 class EdgeVectors:
     """`VectorStore` over qdrant-edge.
 
-    A namespace is a shard in a folder of its own: tenants share no index, no word statistics, no file. The
-    folder belongs to one process at a time. What is in it derives from the chunks table: a shard that cannot be
-    read is set aside, and `Ingestor.reconcile` fills a new one.
+    A namespace is a shard in a folder of its own, named by namespace and dimension: tenants share no index, no word
+    statistics, no file. The store's folder belongs to one process at a time. What is in it derives from the chunks
+    table: a shard that cannot be read is set aside, and `Ingestor.reconcile` fills a new one.
 
     Every call runs on the store's one thread. The engine lets go of the interpreter while it works, except
     while it flushes (70 to 170 ms): so it never flushes before `close`, its write-ahead log is what makes an
     update durable.
     """
 
-    def __init__(
-        self, folder: Path, lock: IO[str], dimension: int, scratch: "tempfile.TemporaryDirectory[str] | None"
-    ) -> None:
+    def __init__(self, folder: Path, lock: IO[str], scratch: "tempfile.TemporaryDirectory[str] | None") -> None:
         self._folder = folder
         self._lock = lock
-        self._dimension = dimension
         self._scratch = scratch
-        self._shards: dict[Namespace, edge.EdgeShard] = {}
+        self._shards: dict[Namespace, _Shard] = {}
+        self._records: LRUCache[tuple[Namespace, PointId], _Record] = LRUCache(RECORDS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vectors")
 
     @classmethod
-    def open(cls, folder: Path | None, *, embedder: str, dimension: int) -> "EdgeVectors":
+    def open(cls, folder: Path | None) -> "EdgeVectors":
         """Takes the folder's lock; None keeps the index in a temporary folder that goes with `close`.
 
-        Vectors of each embedder lie apart, so a changed embedder starts empty.
+        Folders of the first release, one an embedder, are removed: `Ingestor.reconcile` makes what they held again.
         Raises ConfigError where the folder cannot be written, or another process has it open.
         """
         scratch = tempfile.TemporaryDirectory(prefix="trellis-vectors-") if folder is None else None
         root = Path(scratch.name) if scratch else folder
         assert root is not None
         lock = _lock(root)
-        own = root / f"{re.sub(r'[^a-zA-Z0-9]+', '-', embedder)[:60]}-{dimension}-{_digest(embedder)[:8]}"
-        own.mkdir(exist_ok=True)
-        return cls(own, lock, dimension, scratch)
+        for old in filter(_FIRST_LAYOUT.search, map(str, root.iterdir())):
+            shutil.rmtree(old, ignore_errors=True)
+        return cls(root, lock, scratch)
 
-    async def ensure(self, namespace: Namespace) -> None:
-        await self._run(self._shard, namespace)
+    async def ensure(self, namespace: Namespace, dimension: int) -> None:
+        await self._run(self._ensure, namespace, dimension)
 
     async def upsert(self, namespace: Namespace, chunks: Sequence[Chunk], vectors: Vectors) -> None:
-        if vectors.shape != (len(chunks), self._dimension):
-            raise ValueError(
-                f"{len(chunks)} chunks of dimension {self._dimension}, but vectors of shape {vectors.shape}"
-            )
+        if vectors.ndim != 2 or len(vectors) != len(chunks):
+            raise ValueError(f"{len(chunks)} chunks, but vectors of shape {vectors.shape}")
         for start in range(0, len(chunks), BATCH):
             part = slice(start, start + BATCH)
             await self._run(self._upsert, namespace, chunks[part], vectors[part])
@@ -102,8 +110,10 @@ class EdgeVectors:
         limit: int,
         dense_weight: float = 0.7,
         tags: Sequence[str] = (),
+        document_ids: Sequence[str] = (),
     ) -> list[Hit]:
-        return await self._run(self._search, namespace, vectors, text, limit, dense_weight, tags)
+        held = _held(tags, document_ids)
+        return await self._run(self._search, namespace, vectors, text, limit, dense_weight, held)
 
     async def chunk_ids(self, namespace: Namespace, document_id: str | None = None) -> Mapping[str, frozenset[str]]:
         return await self._run(self._chunk_ids, namespace, document_id)
@@ -122,46 +132,45 @@ class EdgeVectors:
     async def _run(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
-        except (TrellisError, OSError):
+        except (TrellisError, OSError, ValueError):
             raise
         except Exception as error:  # the engine raises bare Exception
             raise Unavailable(f"The vector index could not do this: {error}", retry_after=1) from error
 
     # Everything below runs on the store's thread.
 
-    def _path(self, namespace: Namespace) -> Path:
-        return self._folder / _digest("\0".join(namespace))[:32]
+    def _path(self, namespace: Namespace, dimension: int) -> Path:
+        return self._folder / f"{_digest(namespace)}-{dimension}"
+
+    def _stored(self, namespace: Namespace) -> dict[int, Path]:
+        """The namespace's folders by dimension: one, but for a change of it that a crash interrupted."""
+        found = (_SHARD.fullmatch(path.name) for path in self._folder.glob(f"{_digest(namespace)}-*"))
+        return {int(match[1]): self._folder / match[0] for match in found if match}
 
     def _existing(self, namespace: Namespace) -> "edge.EdgeShard | None":
-        if namespace in self._shards or self._path(namespace).exists():
-            return self._shard(namespace)
-        return None
+        known = self._shards.get(namespace)
+        if known is None:
+            for dimension, path in self._stored(namespace).items():
+                known = self._shards[namespace] = _Shard(_load(path, dimension), dimension)
+        return known.engine if known else None
 
-    def _shard(self, namespace: Namespace) -> "edge.EdgeShard":
-        shard = self._shards.get(namespace)
-        if shard is None:
-            shard = self._shards[namespace] = self._load(self._path(namespace))
-        return shard
-
-    def _load(self, path: Path) -> "edge.EdgeShard":
-        if not path.exists():
-            return _create(path, self._dimension)
-        try:
-            return edge.EdgeShard.load(str(path))
-        except Exception as error:  # the engine raises bare Exception
-            if "WouldBlock" in str(error):  # its own lock: open already, not damaged
-                raise
-            aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
-            path.rename(aside)
-            log.error("vector index cannot be read, set aside", folder=str(aside), error=str(error))
-            return _create(path, self._dimension)
+    def _ensure(self, namespace: Namespace, dimension: int) -> None:
+        for other in self._stored(namespace).keys() - {dimension}:
+            self._drop_shard(namespace, other)
+        if namespace not in self._shards:
+            self._shards[namespace] = _Shard(_load(self._path(namespace, dimension), dimension), dimension)
 
     def _upsert(self, namespace: Namespace, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+        if self._existing(namespace) is None:
+            self._ensure(namespace, vectors.shape[1])
+        shard = self._shards[namespace]
+        if vectors.shape[1] != shard.dimension:
+            raise ValueError(f"vectors of dimension {vectors.shape[1]} for an index of dimension {shard.dimension}")
         points = [
             edge.Point(id=_point_id(chunk.id), vector={DENSE: row.tolist()}, payload=_payload(chunk))
             for chunk, row in zip(chunks, vectors, strict=True)
         ]
-        self._shard(namespace).update(edge.UpdateOperation.upsert_points(points))
+        shard.engine.update(edge.UpdateOperation.upsert_points(points))
 
     def _delete(self, namespace: Namespace, field: str, values: list[str]) -> None:
         shard = self._existing(namespace)
@@ -173,32 +182,63 @@ class EdgeVectors:
             shard.update(edge.UpdateOperation.delete_points_by_filter(_any_of(field, values)))
 
     def _drop(self, namespace: Namespace) -> None:
-        shard = self._shards.pop(namespace, None)
-        if shard is not None:
-            shard.close()
-        shutil.rmtree(self._path(namespace), ignore_errors=True)
+        for dimension in self._stored(namespace):
+            self._drop_shard(namespace, dimension)
+
+    def _drop_shard(self, namespace: Namespace, dimension: int) -> None:
+        open_one = self._shards.get(namespace)
+        if open_one is not None and open_one.dimension == dimension:
+            del self._shards[namespace]
+            open_one.engine.close()
+        shutil.rmtree(self._path(namespace, dimension), ignore_errors=True)
 
     def _count(self, namespace: Namespace) -> int:
         shard = self._existing(namespace)
         return shard.count(edge.CountRequest(exact=True)) if shard else 0
 
     def _search(
-        self, namespace: Namespace, vectors: Vectors, text: str, limit: int, dense_weight: float, tags: Sequence[str]
+        self,
+        namespace: Namespace,
+        vectors: Vectors,
+        text: str,
+        limit: int,
+        dense_weight: float,
+        held: "edge.Filter | None",
     ) -> list[Hit]:
         shard = self._existing(namespace)
         if shard is None or limit < 1:
             return []
         wordings = [row for row in vectors if row.any()] if dense_weight > 0 else []
-        found = shard.query_batch(edge.QueryBatchRequest(_queries(wordings, text, max(CANDIDATES, 2 * limit), tags)))
+        depth = max(CANDIDATES, 2 * limit)
+        found = shard.query_batch(edge.QueryBatchRequest(_queries(wordings, text, depth, held)))
         nearest = _best_of(found[: len(wordings)])
-        words = {str(point.id): point.score for point in found[-1]}
-        fused = fuse([(nearest, dense_weight), (list(words), 1 - dense_weight)])
+        words = {point.id: point.score for point in found[-1]}
+        fused = fuse(
+            [
+                Ranking(nearest, dense_weight, LEAST_COSINE, len(nearest) >= depth),
+                Ranking(words, 1 - dense_weight, LEAST_WORDS, len(words) >= depth),
+            ]
+        )
         best = sorted(fused, key=lambda point: (-fused[point], point))[:limit]
-        scale = math.log1p(shard.count(edge.CountRequest(exact=True)))
+        scale = math.log1p(shard.count(edge.CountRequest(exact=False)))
         return [
-            Hit(chunk, fused[point], tuple((vectors @ vector).tolist()), words.get(point, 0.0) / scale)
-            for point, chunk, vector in _fetch(shard, best)
+            Hit(chunk, fused[point], tuple((vectors @ vector).tolist()), words.get(point, 0.0) / scale, vector)
+            for point, (chunk, vector) in zip(best, self._fetch(namespace, shard, best), strict=True)
         ]
+
+    def _fetch(self, namespace: Namespace, shard: "edge.EdgeShard", points: Sequence["PointId"]) -> list["_Record"]:
+        """The points' chunks and vectors: to turn one of the engine's into Python's costs as much as to find ten."""
+        known = self._records
+        records = {point: known[namespace, point] for point in points if (namespace, point) in known}
+        missing = [point for point in points if point not in records]
+        for record in shard.retrieve(missing, True, True) if missing else ():
+            fetched = _record(record)
+            records[record.id] = known[namespace, record.id] = fetched
+        return [records[point] for point in points]
+
+    def _forget(self, namespace: Namespace) -> None:
+        for key in [key for key in self._records if key[0] == namespace]:
+            del self._records[key]
 
     def _chunk_ids(self, namespace: Namespace, document_id: str | None) -> Mapping[str, frozenset[str]]:
         shard = self._existing(namespace)
@@ -210,7 +250,7 @@ class EdgeVectors:
 
     def _close(self) -> None:
         for shard in self._shards.values():
-            shard.close()
+            shard.engine.close()
         self._shards.clear()
 
 
@@ -239,6 +279,20 @@ def _lock(folder: Path) -> IO[str]:
     return lock
 
 
+def _load(path: Path, dimension: int) -> "edge.EdgeShard":
+    if not path.exists():
+        return _create(path, dimension)
+    try:
+        return edge.EdgeShard.load(str(path))
+    except Exception as error:  # the engine raises bare Exception
+        if "WouldBlock" in str(error):  # its own lock: open already, not damaged
+            raise
+        aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
+        path.rename(aside)
+        log.error("vector index cannot be read, set aside", folder=str(aside), error=str(error))
+        return _create(path, dimension)
+
+
 def _create(path: Path, dimension: int) -> "edge.EdgeShard":
     vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
     config = edge.EdgeConfig(
@@ -263,8 +317,15 @@ def _create(path: Path, dimension: int) -> "edge.EdgeShard":
     return shard
 
 
-def _queries(wordings: Sequence[Any], text: str, candidates: int, tags: Sequence[str]) -> list["edge.QueryRequest"]:
-    held = _any_of("tags", list(tags)) if tags else None
+def _held(tags: Sequence[str], document_ids: Sequence[str]) -> "edge.Filter | None":
+    wanted = {"tags": list(tags), "document_id": list(document_ids)}
+    must = [edge.FieldCondition(key=field, match=edge.MatchAny(values)) for field, values in wanted.items() if values]
+    return edge.Filter(must=must) if must else None
+
+
+def _queries(
+    wordings: Sequence[Any], text: str, candidates: int, held: "edge.Filter | None"
+) -> list["edge.QueryRequest"]:
     dense = [
         edge.QueryRequest(
             limit=candidates,
@@ -277,20 +338,18 @@ def _queries(wordings: Sequence[Any], text: str, candidates: int, tags: Sequence
     return [*dense, edge.QueryRequest(limit=candidates, query=edge.TextQuery("words", text), filter=held)]
 
 
-def _best_of(rankings: Sequence[Sequence["edge.ScoredPoint"]]) -> list[str]:
-    """One ranking of several by the best similarity in any."""
-    best: dict[str, float] = {}
+def _best_of(rankings: Sequence[Sequence["edge.ScoredPoint"]]) -> dict["PointId", float]:
+    """Each point's best similarity in any of the rankings."""
+    best: dict[PointId, float] = {}
     for ranking in rankings:
         for point in ranking:
-            best[str(point.id)] = max(point.score, best.get(str(point.id), -1.0))
-    return sorted(best, key=lambda point: (-best[point], point))
+            name = point.id
+            best[name] = max(point.score, best.get(name, LEAST_COSINE))
+    return best
 
 
-def _fetch(shard: "edge.EdgeShard", points: Sequence[str]) -> Iterator[tuple[str, Chunk, Any]]:
-    records = {str(record.id): record for record in shard.retrieve(list(points), True, True)}
-    for point in points:
-        record: Any = records[point]
-        yield point, _chunk(record.payload), np.array(record.vector[DENSE], np.float32)
+def _record(record: Any) -> "_Record":
+    return _chunk(record.payload), np.array(record.vector[DENSE], np.float32)
 
 
 def _scroll(shard: "edge.EdgeShard", held: "edge.Filter | None") -> Iterator[dict[str, Any]]:
@@ -339,5 +398,5 @@ def _point_id(chunk_id: str) -> str:
     return str(uuid.UUID(chunk_id.removeprefix("chk_")))
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(namespace: Namespace) -> str:
+    return hashlib.sha256("\0".join(namespace).encode()).hexdigest()[:32]

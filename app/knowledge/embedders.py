@@ -45,7 +45,7 @@ class WordLlamaEmbedder:
     def _embed(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        return _unit(self._model.embed(list(texts), batch_size=WORDLLAMA_BATCH))
+        return unit(self._model.embed(list(texts), batch_size=WORDLLAMA_BATCH))
 
     async def close(self) -> None:
         self._thread.shutdown(wait=True)
@@ -86,7 +86,7 @@ class OpenAiEmbedder:
         for start in range(0, len(rows), self.batch):
             part = rows[start : start + self.batch]
             vectors[part] = await self._batch([texts[row] for row in part])
-        return _unit(vectors)
+        return unit(vectors)
 
     async def _batch(self, texts: Sequence[str]) -> Vectors:
         async for attempt in stamina.retry_context(on=_backoff, attempts=3, timeout=self._timeout.total):
@@ -139,7 +139,7 @@ def _backoff(error: Exception) -> bool | float:
     return min(error.retry_after, 5.0) if isinstance(error, Unavailable) else False
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def unit(vectors: Vectors) -> Vectors:
     """Rows of length 1; a row without a token stays zero (a plain division would make it NaN)."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

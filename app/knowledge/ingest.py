@@ -201,7 +201,7 @@ class Ingestor:
             log.error("document cannot be repaired", document_id=document.id, error=error.detail)
 
     def _lock(self, namespace: Namespace, slug: str) -> asyncio.Lock:
-        return self._locks.setdefault((*namespace, slug), asyncio.Lock())
+        return self._locks.setdefault((namespace.tenant_id, namespace.bot, slug), asyncio.Lock())
 
     def _blank(self, bot: str, slug: str) -> Document:
         return Document(
@@ -229,7 +229,7 @@ class Ingestor:
         namespace = Namespace(document.tenant_id, document.bot)
         # Regular expressions over a long document: not on the event loop.
         screened = await asyncio.to_thread(_screen, document, self._bounds)
-        await self._store.ensure(namespace)
+        await self._store.ensure(namespace, self._embedder.dimension)
         stored = (await self._store.chunk_ids(namespace, document.id)).get(document.id, frozenset())
         clean = screened.clean
         # The same chunk under another embedder has another vector.

@@ -1,8 +1,9 @@
 """Queries of the room, each held to a tenant."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
@@ -60,23 +61,46 @@ class ChunkRepository(TenantRepository[ChunkRow]):
         await self.session.execute(delete(ChunkRow).where(*where))
 
 
+class Pointers(NamedTuple):
+    """The generation that answers, and the one that did before."""
+
+    active: str
+    previous: str | None
+
+
+class IndexState(NamedTuple):
+    """Where a bot's knowledge stands: its version, the generation that answers, and the one that did before."""
+
+    version: int = 0
+    active: str = ""
+    previous: str | None = None
+
+
 class IndexRepository(TenantRepository[KnowledgeIndex]):
     model = KnowledgeIndex
     noun = "knowledge index"
 
-    async def version(self, bot: str) -> int:
-        """0 before the first change."""
-        row = await self.first(KnowledgeIndex.bot == bot)
-        return row.version if row else 0
+    async def state(self, bot: str) -> IndexState:
+        """Version 0 and the first generation before the first change."""
+        columns = select(KnowledgeIndex.version, KnowledgeIndex.active, KnowledgeIndex.previous)
+        row = (await self.session.execute(columns.where(*self._of(bot)))).one_or_none()
+        return IndexState(*row) if row else IndexState()
 
-    async def bump(self, bot: str, clock: Clock) -> int:
-        """The next version; counted by the database, so that two writers never give the same one."""
-        where = (KnowledgeIndex.tenant_id == self.tenant_id, KnowledgeIndex.bot == bot)
-        step = update(KnowledgeIndex).where(*where).values(version=KnowledgeIndex.version + 1)
-        version = (await self.session.execute(step.returning(KnowledgeIndex.version))).scalar_one_or_none()
-        if version is None:
-            self.add(KnowledgeIndex(id=new_id("kix"), created_at=clock(), bot=bot, version=1))
-        return version or 1
+    async def bump(self, bot: str, clock: Clock, pointers: Pointers | None = None) -> IndexState:
+        """The next version, counted by the database, so that two writers never give the same one; `pointers` are
+        set with it."""
+        values = pointers._asdict() if pointers else {}
+        step = update(KnowledgeIndex).where(*self._of(bot)).values(version=KnowledgeIndex.version + 1, **values)
+        columns = (KnowledgeIndex.version, KnowledgeIndex.active, KnowledgeIndex.previous)
+        row = (await self.session.execute(step.returning(*columns))).one_or_none()
+        if row is not None:
+            return IndexState(*row)
+        state = IndexState(1, *(pointers or ()))
+        self.add(KnowledgeIndex(id=new_id("kix"), created_at=clock(), bot=bot, **state._asdict()))
+        return state
+
+    def _of(self, bot: str) -> tuple[ColumnElement[bool], ...]:
+        return KnowledgeIndex.tenant_id == self.tenant_id, KnowledgeIndex.bot == bot
 
 
 async def namespaces(session: AsyncSession) -> list[Namespace]:

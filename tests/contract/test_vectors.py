@@ -41,7 +41,7 @@ async def ask(
 @pytest.fixture(params=["edge", "reference"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
     if request.param == "edge":
-        made: VectorStore = EdgeVectors.open(tmp_path / "vectors", embedder="words", dimension=DIMENSION)
+        made: VectorStore = EdgeVectors.open(tmp_path / "vectors")
     else:
         made = ReferenceVectors()
     yield made
@@ -60,7 +60,7 @@ async def test_an_empty_namespace_has_nothing_and_is_no_error(store: VectorStore
     assert await store.count(ACME) == 0
     assert await store.chunk_ids(ACME) == {}
     await store.delete(ACME, ["prices"])
-    await store.ensure(ACME)
+    await store.ensure(ACME, DIMENSION)
     assert await ask(store, ACME, "anything") == []
 
 
@@ -147,7 +147,33 @@ async def test_a_namespace_is_its_tenant_and_its_bot_not_their_letters(store: Ve
     assert await store.count(Namespace("a", "b")) == 0
 
 
+async def test_generations_of_one_bot_share_nothing(store: VectorStore) -> None:
+    candidate = ACME._replace(generation="gen_1")
+    await put(store, ACME, *PAGES)
+    await store.ensure(candidate, 2 * DIMENSION)
+    wide = np.concatenate([embed_words(PAGES[0].indexed_text), np.zeros(DIMENSION, np.float32)])
+    await store.upsert(candidate, PAGES[:1], wide[None])
+    found = await store.search(candidate, wide[None], "emergency line staffed", 5)
+    assert [hit.chunk for hit in found] == [PAGES[0]]
+    assert (await ask(store, ACME, "emergency line staffed"))[0] == PAGES[2].text
+    await store.drop(candidate)
+    assert (await store.count(candidate), await store.count(ACME)) == (0, 3)
+
+
+async def test_an_index_of_another_dimension_is_made_anew(store: VectorStore) -> None:
+    await put(store, ACME, *PAGES)
+    await store.ensure(ACME, DIMENSION)
+    assert await store.count(ACME) == 3
+    await store.ensure(ACME, 2)
+    assert await store.count(ACME) == 0
+    await store.upsert(ACME, PAGES[:1], np.array([[0.6, 0.8]], np.float32))
+    assert await store.chunk_ids(ACME) == {"prices": {PAGES[0].id}}
+    with pytest.raises(ValueError):
+        await store.upsert(ACME, PAGES[:1], embed_words("old")[None])
+
+
 async def test_vectors_of_the_wrong_shape_are_refused(store: VectorStore) -> None:
+    await store.ensure(ACME, DIMENSION)
     with pytest.raises(ValueError):
         await store.upsert(ACME, PAGES, np.ones((2, DIMENSION), np.float32))
     with pytest.raises(ValueError):
@@ -164,7 +190,7 @@ texts = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=6).map(" ".jo
 @given(pages=st.dictionaries(st.sampled_from(NAMES), texts, min_size=1), question=texts)
 async def test_edge_finds_what_the_reference_finds(pages: dict[str, str], question: str) -> None:
     chunks = [chunk(document, text) for document, text in pages.items()]
-    exact, edge = ReferenceVectors(), EdgeVectors.open(None, embedder="words", dimension=DIMENSION)
+    exact, edge = ReferenceVectors(), EdgeVectors.open(None)
     try:
         for store in (exact, edge):
             await put(store, ACME, *chunks)
@@ -182,44 +208,58 @@ async def test_edge_finds_what_the_reference_finds(pages: dict[str, str], questi
 
 
 async def test_what_was_put_is_there_after_reopening(tmp_path: Path) -> None:
-    first = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+    first = EdgeVectors.open(tmp_path)
     await put(first, ACME, *PAGES)
     await first.close()
-    second = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+    second = EdgeVectors.open(tmp_path)
     assert (await ask(second, ACME, "emergency line"))[0] == PAGES[2].text
     await second.close()
 
 
-async def test_another_embedder_starts_empty(tmp_path: Path) -> None:
-    first = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+async def test_another_dimension_found_at_the_next_start_empties_the_index(tmp_path: Path) -> None:
+    first = EdgeVectors.open(tmp_path)
     await put(first, ACME, *PAGES)
     await first.close()
-    second = EdgeVectors.open(tmp_path, embedder="words/2", dimension=DIMENSION)
+    second = EdgeVectors.open(tmp_path)
+    await second.ensure(ACME, 2 * DIMENSION)
     assert await second.count(ACME) == 0
     await second.close()
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+
+
+async def test_folders_of_the_first_release_go(tmp_path: Path) -> None:
+    old = tmp_path / "wordllama-l2-supercat-256-256-0a1b2c3d" / "shard"
+    old.mkdir(parents=True)
+    store = EdgeVectors.open(tmp_path)
+    await put(store, ACME, *PAGES)
+    await store.close()
+    again = EdgeVectors.open(tmp_path)
+    assert await again.count(ACME) == 3
+    await again.close()
+    assert not old.parent.exists()
 
 
 async def test_a_folder_opens_once_and_says_who_has_it(tmp_path: Path) -> None:
-    first = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+    first = EdgeVectors.open(tmp_path)
     with pytest.raises(ConfigError, match=rf"open in another process \(pid {os.getpid()}\)"):
-        EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+        EdgeVectors.open(tmp_path)
     await first.close()
-    await EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION).close()
+    await EdgeVectors.open(tmp_path).close()
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ConfigError, match="cannot be kept in"):
-        EdgeVectors.open(tmp_path / "file" / "vectors", embedder="words", dimension=DIMENSION)
+        EdgeVectors.open(tmp_path / "file" / "vectors")
 
 
 async def test_a_damaged_index_is_set_aside_and_starts_anew(tmp_path: Path) -> None:
-    first = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+    first = EdgeVectors.open(tmp_path)
     await put(first, ACME, *PAGES)
     await first.close()
     for config in tmp_path.rglob("segment.json"):
         config.write_bytes(b"\x00garbage")
-    second = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+    second = EdgeVectors.open(tmp_path)
     assert await second.count(ACME) == 0
     await put(second, ACME, *PAGES)
     assert await second.count(ACME) == 3
@@ -235,7 +275,7 @@ from tests.contract.test_vectors import ACME, PAGES, put
 from tests.support.vectors import DIMENSION
 
 async def main():
-    store = EdgeVectors.open(Path(sys.argv[1]), embedder="words", dimension=DIMENSION)
+    store = EdgeVectors.open(Path(sys.argv[1]))
     await put(store, ACME, *PAGES)
     print("kept", flush=True)
     await asyncio.sleep(60)
@@ -249,9 +289,9 @@ async def test_what_was_put_survives_sigkill_and_frees_the_folder(tmp_path: Path
     assert process.stdout is not None
     assert await process.stdout.readline() == b"kept\n"
     with pytest.raises(ConfigError, match=f"pid {process.pid}"):
-        EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+        EdgeVectors.open(tmp_path)
     process.kill()
     await process.wait()
-    store = EdgeVectors.open(tmp_path, embedder="words", dimension=DIMENSION)
+    store = EdgeVectors.open(tmp_path)
     assert (await ask(store, ACME, "emergency line"))[0] == PAGES[2].text
     await store.close()

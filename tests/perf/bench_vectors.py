@@ -97,7 +97,7 @@ class Edge:
     """The store that Trellis uses."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = EdgeVectors.open(folder, embedder="bench", dimension=DIMENSION)
+        self.store = EdgeVectors.open(folder)
 
     async def fill(self, chunks: list[Chunk], vectors: Vectors) -> None:
         await self.store.upsert(SPACE, chunks, vectors)

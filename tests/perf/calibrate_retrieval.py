@@ -109,7 +109,7 @@ async def ask(found: Sequence[Question], glossary: Glossary) -> list[Answer]:
         db = Database(f"sqlite+aiosqlite:///{folder}/calibrate.db")
         async with db.writer.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
-        store = EdgeVectors.open(None, embedder=embedder.name, dimension=embedder.dimension)
+        store = EdgeVectors.open(None)
         versions = IndexVersions(db, system_clock)
         ingestor = Ingestor(db, store, embedder, versions, metrics, system_clock)
         for page in sorted((LEADS / "sample/knowledge").glob("*.md")):

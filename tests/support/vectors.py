@@ -47,14 +47,17 @@ class ReferenceVectors:
 
     def __init__(self) -> None:
         self.kept: dict[Namespace, dict[str, tuple[Chunk, Vectors]]] = {}
+        self.dimensions: dict[Namespace, int] = {}
 
-    async def ensure(self, namespace: Namespace) -> None:
-        self.kept.setdefault(namespace, {})
+    async def ensure(self, namespace: Namespace, dimension: int) -> None:
+        if self.dimensions.get(namespace) != dimension:
+            self.dimensions[namespace], self.kept[namespace] = dimension, {}
 
     async def upsert(self, namespace: Namespace, chunks: Sequence[Chunk], vectors: Vectors) -> None:
-        if vectors.shape != (len(chunks), DIMENSION):
+        dimension = self.dimensions.setdefault(namespace, vectors.shape[1])
+        if vectors.shape != (len(chunks), dimension):
             raise ValueError("shapes")
-        await self.ensure(namespace)
+        self.kept.setdefault(namespace, {})
         self.kept[namespace].update({c.id: (c, v) for c, v in zip(chunks, vectors, strict=True)})
 
     async def delete(self, namespace: Namespace, document_ids: Sequence[str]) -> None:
@@ -67,6 +70,7 @@ class ReferenceVectors:
 
     async def drop(self, namespace: Namespace) -> None:
         self.kept.pop(namespace, None)
+        self.dimensions.pop(namespace, None)
 
     async def search(
         self,

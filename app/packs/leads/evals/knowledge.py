@@ -27,7 +27,7 @@ TENANT = "evaluation"
 async def sample_retriever(clock: Clock) -> AsyncIterator[Retriever]:
     """The embedded search over the shipped pages, for the tenant `evaluation`; nothing is left behind."""
     embedder = WordLlamaEmbedder()
-    store = EdgeVectors.open(None, embedder=embedder.name, dimension=embedder.dimension)
+    store = EdgeVectors.open(None)
     with tempfile.TemporaryDirectory(prefix="trellis-evaluation-") as folder:
         db = Database(f"sqlite+aiosqlite:///{Path(folder) / 'evaluation.db'}")
         try:
