@@ -16,6 +16,7 @@ from app.governance.audit import Audit
 from app.governance.flags import Flags, FlagSpec, kill_switch
 from app.governance.keys import KeyRing, create_key, create_tenant
 from app.governance.models_keys import Tenant
+from app.governance.user_tokens import UserTokens
 from app.http.health import Readiness
 from app.http.install import install
 from app.http.rates import RateLimits, RatePlan
@@ -50,6 +51,7 @@ class ConsoleContainer:
     def __post_init__(self) -> None:
         self.audit = Audit(self.clock)
         self.keys = KeyRing(self.db, self.clock)
+        self.users = UserTokens(b"a secret of tests", self.keys, self.clock)
         self.rates = RateLimits(self.metrics, plan=self.plan)
         self.readiness = Readiness({})
         self.approvals = Approvals(self.clock, self.audit)

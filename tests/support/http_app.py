@@ -15,7 +15,7 @@ from app.errors import Conflict
 from app.governance.keys import KeyRing, create_key, create_tenant
 from app.governance.models_keys import Tenant
 from app.governance.user_tokens import UserTokens
-from app.http.deps import CurrentPrincipal, Once, require
+from app.http.deps import CurrentPrincipal, CurrentUser, Once, require, user_limit
 from app.http.health import Readiness
 from app.http.install import install
 from app.http.rates import RateLimits, RatePlan
@@ -102,6 +102,11 @@ async def delete_all() -> dict[str, bool]:
 @reads.get("/who")
 async def who(principal: CurrentPrincipal) -> dict[str, str]:
     return {"tenant": principal.tenant_id, "actor": principal.actor, "role": principal.role}
+
+
+@reads.get("/mine", dependencies=[user_limit("mine", 3)])
+async def mine(principal: CurrentUser) -> dict[str, str]:
+    return {"tenant": principal.tenant_id, "user": principal.user}
 
 
 @reads.get("/page")

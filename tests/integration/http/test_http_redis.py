@@ -96,3 +96,19 @@ async def test_keys_carry_their_strategy(redis):
     assert key == "trellis:limits:{sliding-window-counter/acme/key_1/5/1/minute}"
     await connection.aclose()
     await rates.close()
+
+
+async def test_two_processes_hold_a_user_to_exactly_their_limit(redis):
+    url, _ = redis
+    await until_up(url)
+    first, second = limits(url), limits(url)
+    user = Principal("acme", "user:u-1", Role.USER, Tier.FREE, "u-1")
+    spent = await asyncio.gather(*(rates.spend_user(user, "chat", 10) for rates in (first, second) * 15))
+    assert sum(allowed for allowed, _ in spent) == 10
+    allowed, allowance = await second.spend_user(user, "chat", 10)
+    assert (allowed, allowance.remaining) == (False, 0)
+    assert 1 <= allowance.reset_s <= 60
+    other = Principal("globex", "user:u-1", Role.USER, Tier.FREE, "u-1")
+    assert (await first.spend_user(other, "chat", 10))[0], "another tenant's user of the same name has their own"
+    for rates in (first, second):
+        await rates.close()
