@@ -11,12 +11,12 @@ from typing import Any
 
 from app.agent.model import ModelRequest
 from app.knowledge.language import Glossary, LanguageGuess, fold
+from app.knowledge.quoting import Answer, Quote, Quoter
 from app.packs.leads.enrich import primary
 from app.packs.leads.facts import DecisionInputs
 from app.packs.leads.lexicon import Lexicon
 from app.packs.leads.models import Action
 from app.packs.leads.offline_rules import LATER, NOT_YET, RULES, VAGUE, Case, Rule
-from app.packs.leads.quoting import Answer, Quote, Quoter
 from app.packs.leads.replies import Letter, Replies
 from app.packs.leads.schemas import LeadDecision
 from app.packs.leads.signals import Signal

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from app.knowledge.language import LanguageGuess
+from app.knowledge.quoting import Quote
 from app.packs.leads.planning import SLOT_PLACEHOLDER
-from app.packs.leads.quoting import Quote
 
 PATH = Path(__file__).parent / "replies.yaml"
 FALLBACK = "en"

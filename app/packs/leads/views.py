@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from app.governance.models import Decision
 from app.governance.outcomes import BusinessMetrics
+from app.knowledge.sentences import quotable
 from app.packs.leads.facts import DecisionInputs, PassageFacts, SlotFacts
 from app.packs.leads.models import Action
 from app.packs.leads.planning import SLOT_PLACEHOLDER, spoken
-from app.packs.leads.sentences import quotable
 
 PHRASES: Mapping[str, tuple[str, str]] = {
     Action.RESPOND: ("answer", ""),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from app.agent.model import Message, ModelRequest
 from app.governance.injection import suspicious
 from app.knowledge.language import Glossary, LanguageGuess
+from app.knowledge.quoting import Quoter
+from app.knowledge.sentences import questions, quotable
 from app.packs.leads.enrich import Enricher
 from app.packs.leads.facts import PassageFacts, Turn
 from app.packs.leads.guardrails import judge
@@ -20,10 +22,8 @@ from app.packs.leads.models import Action
 from app.packs.leads.offline import OfflineDecider, last_month_named, offline_decider
 from app.packs.leads.offline_rules import RULES
 from app.packs.leads.planning import Carried, first_wave, second_wave
-from app.packs.leads.quoting import Quoter
 from app.packs.leads.replies import PATH, Replies, spoken_name
 from app.packs.leads.schemas import LeadDecision
-from app.packs.leads.sentences import questions, quotable
 from app.packs.leads.signals import Signal
 from tests.support.examples import examples
 from tests.support.leads import NOW, PRICING, SLOT, TRIAL, WEAK, enrichment, inputs, lead, lead_facts, wild_inputs

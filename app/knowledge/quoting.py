@@ -5,12 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cachetools import LRUCache
 
 from app.knowledge.language import Glossary, LanguageGuess, fold
-from app.packs.leads.facts import PassageFacts
-from app.packs.leads.sentences import LONGEST, Sentence, questions, quotable
+from app.knowledge.sentences import LONGEST, Sentence, questions, quotable
 
 MAX_QUOTES = 4
 _MAX_QUESTIONS = 6
@@ -27,11 +27,24 @@ _KEPT_PASSAGES = 2048
 Terms = frozenset[str]
 
 
+class Quotable(Protocol):
+    """A retrieved passage; `score` is 0 to 1."""
+
+    @property
+    def chunk_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Quote:
     """A sentence, or a table's row with its headings, as it stands in the passage."""
 
-    passage: PassageFacts
+    passage: Quotable
     text: str
 
 
@@ -60,7 +73,7 @@ class _Unit:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    passage: PassageFacts
+    passage: Quotable
     unit: _Unit
     place: int
     weight: float = 0.0
@@ -105,7 +118,7 @@ class Quoter:
         self._unimportant = frozenset(fold(word) for word in unimportant)
         self._units: LRUCache[str, tuple[_Unit, ...]] = LRUCache(_KEPT_PASSAGES)
 
-    def answer(self, message: str, language: str | None, passages: Sequence[PassageFacts], *, price: bool) -> Answer:
+    def answer(self, message: str, language: str | None, passages: Sequence[Quotable], *, price: bool) -> Answer:
         """At most four quotes, in the order of the passages (best first) and of their sentences.
 
         Args:
@@ -134,7 +147,7 @@ class Quoter:
         words = [term for term in self._terms(comparable) if not term[0].isdigit()]
         return sum(term in known for term in words) / len(words) if words else None
 
-    def _units_of(self, passage: PassageFacts) -> tuple[_Unit, ...]:
+    def _units_of(self, passage: Quotable) -> tuple[_Unit, ...]:
         key = f"{passage.title}\0{passage.text}"
         kept: tuple[_Unit, ...] | None = self._units.get(key)
         if kept is None:
