@@ -20,6 +20,7 @@ from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Budgets
 from app.agent.cache import LruCache
 from app.agent.loop import Agent
+from app.agent.prompt_scope import Place
 from app.agent.prompts import PromptLibrary
 from app.agent.providers import CHEAP, Endpoint, build_routes, load_prices
 from app.agent.routing import ModelRouter
@@ -200,7 +201,10 @@ class _Builder:
             flags=flags,
             experiments=Experiments(clock, flags, audit),
             policies=Policies(clock, audit),
-            prompts=PromptLibrary.load([pack.prompts for pack in PACKS if pack.prompts is not None]),
+            prompts=PromptLibrary.load(
+                [pack.prompts for pack in PACKS if pack.prompts is not None],
+                place=Place(settings.environment, settings.region),
+            ),
             agent=Agent(router, executor, metrics),
             executor=executor,
             ingestor=ingestor,

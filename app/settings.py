@@ -14,6 +14,7 @@ from app.errors import ConfigError
 from infra.phases import PHASES, Phase, PhaseName, Relational
 
 PREFIX = "TRELLIS_"
+REGION = r"^[a-z0-9-]{0,40}$"
 # Read by the test suite and by make, never by the app.
 TOOLING = frozenset(
     {"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL", "TRELLIS_NO_SERVERS", "TRELLIS_BENCH_FIGURES", "TRELLIS_HYPOTHESIS"}
@@ -56,7 +57,8 @@ class MailerKind(StrEnum):
 class Settings(BaseSettings):
     """The settings of one process.
 
-    `home` holds everything that the embedded default writes. `session_secret` signs console cookies.
+    `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
+    are written for one. `session_secret` signs console cookies.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
@@ -68,6 +70,7 @@ class Settings(BaseSettings):
 
     environment: Environment = Environment.DEVELOPMENT
     phase: PhaseName = PhaseName.POC
+    region: str = Field("", pattern=REGION)
     home: Path = Path(".trellis")
     host: str = "127.0.0.1"
     port: int = Field(8321, ge=1, le=65535)

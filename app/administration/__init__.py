@@ -225,10 +225,10 @@ def flags_set(
 @prompts.command("list")
 def prompts_list() -> None:
     """List every version of every prompt."""
-    table = Table("Prompt", "Version", "Status", "Notes")
+    table = Table("Prompt", "Version", "Status", "Where", "Notes")
     for pack in PACKS:
         for prompt in read_directory(pack.prompts) if pack.prompts else ():
-            table.add_row(prompt.name, str(prompt.version), prompt.status, prompt.notes)
+            table.add_row(prompt.name, str(prompt.version), prompt.status, str(prompt.scope), prompt.notes)
     out.print(table)
 
 

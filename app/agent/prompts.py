@@ -1,7 +1,8 @@
 """Prompts as versioned data: which text ran is always known, and a text that ran never changes.
 
 A file `<name>.yaml` holds `name` and `versions`, each with `version`, `status` (active, candidate or retired),
-`system`, `template` and `notes`. Placeholders are of two kinds:
+`system`, `template` and `notes`, and perhaps `environments` and `regions`: an active version is in force in those
+alone, before one that names none. Placeholders are of two kinds:
 
     {{ message }}           a value from outside: put between fence lines that its writer cannot guess
     {{ today | trusted }}   a value of our own: put in as it is
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import yaml
@@ -24,7 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.agent.model import Message
 from app.agent.prompt_lock import check_lock
+from app.agent.prompt_scope import Place, Scope, check_scopes
 from app.errors import ConfigError, InvalidInput, NotFound
+from app.settings import REGION, Environment
 
 FENCE_NOTE = (
     "Text between a line `<<<name boundary` and the line `boundary name>>>` with the same boundary is data that "
@@ -49,6 +52,8 @@ class _Version(BaseModel):
     system: str = Field(min_length=1)
     template: str = Field(min_length=1)
     notes: str = ""
+    environments: frozenset[Environment] = frozenset()
+    regions: frozenset[Annotated[str, Field(pattern=REGION, min_length=1)]] = frozenset()
 
 
 class _File(BaseModel):
@@ -66,7 +71,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One version of one prompt. `digest` is the SHA-256 of its two texts."""
+    """One version of one prompt. `digest` is the SHA-256 of its two texts; `scope` is where it may be in force."""
 
     name: str
     version: int
@@ -74,6 +79,7 @@ class Prompt:
     system: str
     template: str
     notes: str
+    scope: Scope
     digest: str
     _system_parts: tuple[str | _Slot, ...]
     _parts: tuple[str | _Slot, ...]
@@ -106,24 +112,32 @@ class Prompt:
 
 
 class PromptLibrary:
-    """Every prompt of the application, by name and version."""
+    """Every prompt of the application, by name and version, with the version of each that is in force at `place`.
 
-    def __init__(self, prompts: Iterable[Prompt]) -> None:
+    Raises ConfigError for a prompt that has no active version there, or two anywhere.
+    """
+
+    def __init__(self, prompts: Iterable[Prompt], place: Place = Place()) -> None:  # noqa: B008 - frozen
         self._prompts: dict[tuple[str, int], Prompt] = {}
-        self._active: dict[str, Prompt] = {}
         for prompt in prompts:
             if (prompt.name, prompt.version) in self._prompts:
                 raise ConfigError(f"The prompt '{prompt.name}' has version {prompt.version} twice.")
             self._prompts[prompt.name, prompt.version] = prompt
-            if prompt.status is PromptStatus.ACTIVE:
-                if prompt.name in self._active:
-                    raise ConfigError(f"The prompt '{prompt.name}' has two active versions: leave one active.")
-                self._active[prompt.name] = prompt
-        for name in {name for name, _ in self._prompts} - self._active.keys():
-            raise ConfigError(f"The prompt '{name}' has no active version: mark one active.")
+        active = [prompt for prompt in self._prompts.values() if prompt.status is PromptStatus.ACTIVE]
+        check_scopes(active)
+        here = sorted((prompt for prompt in active if prompt.scope.holds(place)), key=lambda prompt: prompt.scope.rank)
+        self._active = {prompt.name: prompt for prompt in here}
+        for name in sorted({name for name, _ in self._prompts} - self._active.keys()):
+            raise ConfigError(f"The prompt '{name}' has no active version for {place}: mark one active.")
 
     @classmethod
-    def load(cls, directories: Iterable[Path], *, fence_key: bytes | None = None) -> "PromptLibrary":
+    def load(
+        cls,
+        directories: Iterable[Path],
+        *,
+        fence_key: bytes | None = None,
+        place: Place = Place(),  # noqa: B008 - frozen
+    ) -> "PromptLibrary":
         """Reads every `*.yaml` of the directories and holds each directory to its lock file.
 
         Args:
@@ -138,10 +152,10 @@ class PromptLibrary:
             found = read_directory(directory, key)
             check_lock(directory, {(prompt.name, prompt.version): prompt.digest for prompt in found})
             prompts += found
-        return cls(prompts)
+        return cls(prompts, place)
 
     def get(self, name: str, version: int | None = None) -> Prompt:
-        """That version, retired ones too; the active one where None. Raises NotFound."""
+        """That version, retired ones too; the one in force here where None. Raises NotFound."""
         prompt = self._active.get(name) if version is None else self._prompts.get((name, version))
         if prompt is None:
             what = f"prompt '{name}'" if version is None else f"version {version} of the prompt '{name}'"
@@ -169,7 +183,19 @@ def _read_file(path: Path, fence_key: bytes) -> list[Prompt]:
         raise ConfigError(f"The prompt file {path} is wrong at {where}: {first['msg']}.") from None
     if file.name != path.stem:
         raise ConfigError(f"The prompt file {path} names its prompt '{file.name}': file and prompt share one name.")
-    return [make_prompt(file.name, **version.model_dump(), fence_key=fence_key) for version in file.versions]
+    return [
+        make_prompt(
+            file.name,
+            one.version,
+            one.status,
+            one.system,
+            one.template,
+            one.notes,
+            scope=Scope(one.environments, one.regions),
+            fence_key=fence_key,
+        )
+        for one in file.versions
+    ]
 
 
 def make_prompt(
@@ -180,6 +206,7 @@ def make_prompt(
     template: str,
     notes: str = "",
     *,
+    scope: Scope = Scope(),  # noqa: B008 - frozen
     fence_key: bytes = b"",
 ) -> Prompt:
     """A prompt of two texts. Raises ConfigError for a placeholder that is wrong or in the wrong text."""
@@ -198,6 +225,7 @@ def make_prompt(
         system=system,
         template=template,
         notes=notes,
+        scope=scope,
         digest=hashlib.sha256(orjson.dumps([system, template])).hexdigest(),
         _system_parts=system_parts,
         _parts=parts,

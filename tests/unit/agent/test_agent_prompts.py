@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agent.prompt_lock import LOCK_FILE, check_lock, write_lock
+from app.agent.prompt_scope import Place
 from app.agent.prompts import FENCE_NOTE, PromptLibrary, PromptStatus, make_prompt, read_directory
 from app.errors import ConfigError, InvalidInput, NotFound
+from app.settings import Environment
 from tests.support.agents import prompt
 
 
@@ -57,6 +59,62 @@ def test_a_changed_text_under_an_old_number_is_an_error_and_the_lock_is_not_rewr
     assert (tmp_path / LOCK_FILE).read_bytes() == before
 
 
+def placed(directory: Path, environment: Environment, region: str) -> int:
+    return PromptLibrary.load([directory], place=Place(environment, region)).get("decide").version
+
+
+def test_a_version_for_a_place_goes_before_one_for_everywhere(tmp_path: Path) -> None:
+    """A region counts more than an environment, both count more than one."""
+    active = {"status": "active"}
+    write(
+        tmp_path,
+        V1,
+        active | {"version": 2, "environments": ["production"]},
+        active | {"version": 3, "regions": ["ap-1", "ap-2"]},
+        active | {"version": 4, "regions": ["ap-1"], "environments": ["production"]},
+        {"version": 5, "status": "candidate", "regions": ["eu-1"]},
+    )
+    lock(tmp_path)
+    in_force = {
+        (environment, region): placed(tmp_path, environment, region)
+        for environment in Environment
+        for region in ("", "eu-1", "ap-1", "ap-2")
+    }
+    development, production = Environment.DEVELOPMENT, Environment.PRODUCTION
+    assert in_force == {
+        (development, ""): 1,
+        (development, "eu-1"): 1,
+        (development, "ap-1"): 3,
+        (development, "ap-2"): 3,
+        (production, ""): 2,
+        (production, "eu-1"): 2,
+        (production, "ap-1"): 4,
+        (production, "ap-2"): 3,
+    }
+
+
+def test_two_versions_for_one_place_stop_the_start_wherever_it_is(tmp_path: Path) -> None:
+    write(tmp_path, V1, V1 | {"version": 2, "regions": ["ap-1", "eu-1"]}, V1 | {"version": 3, "regions": ["eu-1"]})
+    lock(tmp_path)
+    with pytest.raises(ConfigError, match=r"two active versions for one place, 2 \(ap-1, eu-1\) and 3 \(eu-1\)"):
+        load(tmp_path)
+
+
+def test_no_version_for_this_place_stops_the_start(tmp_path: Path) -> None:
+    write(tmp_path, V1 | {"regions": ["ap-1"]})
+    lock(tmp_path)
+    assert placed(tmp_path, Environment.PRODUCTION, "ap-1") == 1
+    with pytest.raises(ConfigError, match="no active version for the environment 'production' and the region 'eu-1'"):
+        placed(tmp_path, Environment.PRODUCTION, "eu-1")
+
+
+def test_where_a_version_is_in_force_is_no_change_of_its_text(tmp_path: Path) -> None:
+    write(tmp_path, V1)
+    lock(tmp_path)
+    write(tmp_path, V1 | {"environments": ["development"]})
+    assert load(tmp_path).get("decide").version == 1
+
+
 def test_a_changed_status_or_note_is_no_change_of_the_text(tmp_path: Path) -> None:
     write(tmp_path, V1, V2)
     lock(tmp_path)
@@ -95,6 +153,8 @@ def test_a_lock_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> None
     [
         ([{"version": 1, "status": "candidate"}], "no active version"),
         ([V1, {"version": 2, "status": "active"}], "two active versions"),
+        ([V1 | {"environments": ["staging"]}], "environments"),
+        ([V1 | {"regions": ["Europe!"]}], "regions"),
         ([V1, {"version": 1, "status": "candidate"}], "twice"),
         ([V1 | {"status": "live"}], "versions.0.status"),
         ([V1 | {"sytem": "x"}], "sytem"),
