@@ -1,16 +1,23 @@
 """Queries of the room, each held to a tenant."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from app.clock import Clock
 from app.ids import new_id
 from app.knowledge.base import Namespace
-from app.knowledge.models import ChunkRow, Document, KnowledgeIndex
+from app.knowledge.models import ChunkRow, Document, DocumentStatus, KnowledgeIndex, Upload
 from app.storage.repository import TenantRepository
+
+# SQLite takes 32,766 values in one statement, PostgreSQL the double.
+_IN_ONE_STATEMENT = 1_000
+UNFINISHED = (DocumentStatus.QUEUED, DocumentStatus.PROCESSING)
 
 
 class DocumentRepository(TenantRepository[Document]):
@@ -23,25 +30,86 @@ class DocumentRepository(TenantRepository[Document]):
     async def of_bot(self, bot: str) -> Sequence[Document]:
         return await self.all(Document.bot == bot)
 
+    async def locked(self, document_id: str) -> Document | None:
+        """As it is now, held against everybody else until the transaction ends."""
+        query = self.query(Document.id == document_id).with_for_update().execution_options(populate_existing=True)
+        row: Document | None = (await self.session.scalars(query)).first()
+        return row
+
+
+class DocumentHeads(DocumentRepository):
+    """Documents without their text, which may be a megabyte each."""
+
+    def query(self, *where: ColumnElement[bool]) -> Select[Any]:
+        return super().query(*where).options(defer(Document.body, raiseload=True))
+
+
+class UploadRepository(TenantRepository[Upload]):
+    model = Upload
+    noun = "upload"
+
+    async def put(self, document: Document, content: bytes) -> None:
+        """In place of what was kept for the document."""
+        await self.remove(document.id)
+        self.add(Upload(id=document.id, created_at=document.updated_at, content=content))
+
+    async def remove(self, document_id: str) -> None:
+        where = (Upload.tenant_id == self.tenant_id, Upload.id == document_id)
+        await self.session.execute(delete(Upload).where(*where))
+
+
+class Standing(NamedTuple):
+    """How a chunk's row stands, without its text."""
+
+    id: str
+    generation: str
+    ordinal: int
+    status: str
+    findings: list[Any]
+    superseded: bool
+
 
 class ChunkRepository(TenantRepository[ChunkRow]):
     model = ChunkRow
     noun = "chunk"
 
     async def of_document(self, document_id: str) -> Sequence[ChunkRow]:
-        query = self.query(ChunkRow.document_id == document_id).order_by(ChunkRow.ordinal)
+        query = self.query(ChunkRow.document_id == document_id).order_by(ChunkRow.generation, ChunkRow.ordinal)
         rows: Sequence[ChunkRow] = (await self.session.scalars(query)).all()
         return rows
 
-    async def evidence_ids(self, bot: str) -> Mapping[str, frozenset[str]]:
-        """By document, the chunks that should have a vector."""
+    async def after(self, document_id: str, generation: str, ordinal: int, limit: int) -> Sequence[ChunkRow]:
+        """The present chunks of one generation in reading order, from behind `ordinal`."""
+        held = (ChunkRow.document_id == document_id, ChunkRow.generation == generation, ChunkRow.ordinal > ordinal)
+        query = self.query(*held, ChunkRow.superseded.is_(False)).order_by(ChunkRow.ordinal).limit(limit)
+        rows: Sequence[ChunkRow] = (await self.session.scalars(query)).all()
+        return rows
+
+    async def standing(self, document_id: str) -> dict[str, Standing]:
+        columns = [getattr(ChunkRow, name) for name in Standing._fields]
+        found = await self.session.execute(select(*columns).where(*self._of(document_id)))
+        return {row[0]: Standing(*row) for row in found}
+
+    async def evidence_ids(self, bot: str, generation: str = "") -> Mapping[str, frozenset[str]]:
+        """By document, the chunks that should have a vector in the generation."""
         columns = select(ChunkRow.document_id, ChunkRow.id, ChunkRow.findings).join(Document)
-        held = columns.where(ChunkRow.tenant_id == self.tenant_id, Document.bot == bot)
+        held = columns.where(
+            ChunkRow.tenant_id == self.tenant_id, Document.bot == bot, ChunkRow.generation == generation
+        )
         found: dict[str, set[str]] = {}
         for document_id, chunk_id, findings in await self.session.execute(held):
             if not findings:
                 found.setdefault(document_id, set()).add(chunk_id)
         return {document_id: frozenset(ids) for document_id, ids in found.items()}
+
+    async def counts(self, document_id: str) -> dict[str, dict[str, int]]:
+        """By generation and status, the chunks of the present content."""
+        columns = select(ChunkRow.generation, ChunkRow.status, func.count())
+        held = columns.where(*self._of(document_id), ChunkRow.superseded.is_(False))
+        found: dict[str, dict[str, int]] = {}
+        for generation, status, count in await self.session.execute(held.group_by(ChunkRow.generation, ChunkRow.status)):
+            found.setdefault(generation, {})[status] = count
+        return found
 
     async def quarantined(self, bot: str) -> Sequence[ChunkRow]:
         """What a person should look at: chunks kept out of evidence, with why."""
@@ -51,14 +119,38 @@ class ChunkRepository(TenantRepository[ChunkRow]):
         rows = await self.all(ChunkRow.document_id.in_(documents))
         return [row for row in rows if row.quarantined]
 
-    async def replace(self, document_id: str, rows: Sequence[ChunkRow]) -> None:
-        await self.remove(document_id)
-        for row in rows:
-            self.add(row)
+    async def insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows by column, stamped with the repository's tenant."""
+        if rows:
+            await self.session.execute(insert(ChunkRow), [{**row, "tenant_id": self.tenant_id} for row in rows])
+
+    async def change(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """New values of the rows' columns, by `id`; the ids are ones that `standing` gave."""
+        if rows:
+            await self.session.execute(update(ChunkRow), list(rows))
+
+    async def mark(self, ids: Iterable[str], **values: Any) -> None:
+        """The same values in each of the rows."""
+        for part in _parts(ids):
+            held = (ChunkRow.tenant_id == self.tenant_id, ChunkRow.id.in_(part))
+            await self.session.execute(update(ChunkRow).where(*held).values(**values))
+
+    async def settle(self, document_id: str, generations: Sequence[str]) -> None:
+        """What is indexed is ready, and what it replaced goes; with the rows of generations that are no more."""
+        gone = ChunkRow.superseded.is_(True)
+        await self.session.execute(delete(ChunkRow).where(*self._of(document_id), gone))
+        held = (ChunkRow.generation.in_(generations), ChunkRow.status != DocumentStatus.READY)
+        ready = update(ChunkRow).where(*self._of(document_id), *held)
+        await self.session.execute(ready.values(status=DocumentStatus.READY, last_error=None))
 
     async def remove(self, document_id: str) -> None:
-        where = (ChunkRow.tenant_id == self.tenant_id, ChunkRow.document_id == document_id)
-        await self.session.execute(delete(ChunkRow).where(*where))
+        await self.session.execute(delete(ChunkRow).where(*self._of(document_id)))
+
+    def _of(self, document_id: str) -> tuple[ColumnElement[bool], ...]:
+        return ChunkRow.tenant_id == self.tenant_id, ChunkRow.document_id == document_id
+
+
+_STATE = (KnowledgeIndex.version, KnowledgeIndex.active, KnowledgeIndex.previous)
 
 
 class Pointers(NamedTuple):
@@ -82,22 +174,25 @@ class IndexRepository(TenantRepository[KnowledgeIndex]):
 
     async def state(self, bot: str) -> IndexState:
         """Version 0 and the first generation before the first change."""
-        columns = select(KnowledgeIndex.version, KnowledgeIndex.active, KnowledgeIndex.previous)
-        row = (await self.session.execute(columns.where(*self._of(bot)))).one_or_none()
+        row = (await self.session.execute(select(*_STATE).where(*self._of(bot)))).one_or_none()
         return IndexState(*row) if row else IndexState()
 
-    async def bump(self, bot: str, clock: Clock, pointers: Pointers | None = None) -> IndexState:
-        """The next version, counted by the database, so that two writers never give the same one; `pointers` are
-        set with it."""
-        values = pointers._asdict() if pointers else {}
-        step = update(KnowledgeIndex).where(*self._of(bot)).values(version=KnowledgeIndex.version + 1, **values)
-        columns = (KnowledgeIndex.version, KnowledgeIndex.active, KnowledgeIndex.previous)
-        row = (await self.session.execute(step.returning(*columns))).one_or_none()
-        if row is not None:
-            return IndexState(*row)
-        state = IndexState(1, *(pointers or ()))
-        self.add(KnowledgeIndex(id=new_id("kix"), created_at=clock(), bot=bot, **state._asdict()))
-        return state
+    async def bump(self, bot: str, clock: Clock) -> IndexState:
+        """The next version, counted by the database, so that two writers never give the same one; holds the bot's row
+        for this transaction."""
+        dialect = postgresql if self.session.get_bind().dialect.name == "postgresql" else sqlite
+        first = {"version": 1, "active": "", "previous": None}
+        row = dialect.insert(KnowledgeIndex).values(
+            id=new_id("kix"), tenant_id=self.tenant_id, created_at=clock(), bot=bot, **first
+        )
+        step = row.on_conflict_do_update(
+            index_elements=["tenant_id", "bot"], set_={"version": KnowledgeIndex.version + 1}
+        )
+        return IndexState(*(await self.session.execute(step.returning(*_STATE))).one())
+
+    async def point(self, bot: str, pointers: Pointers) -> None:
+        """To the generations that answer and did before. The row is there and held: see `bump`."""
+        await self.session.execute(update(KnowledgeIndex).where(*self._of(bot)).values(pointers._asdict()))
 
     def _of(self, bot: str) -> tuple[ColumnElement[bool], ...]:
         return KnowledgeIndex.tenant_id == self.tenant_id, KnowledgeIndex.bot == bot
@@ -107,3 +202,22 @@ async def namespaces(session: AsyncSession) -> list[Namespace]:
     """Every namespace that has a document: for start-up work only, across tenants."""
     rows = await session.execute(select(Document.tenant_id, Document.bot).distinct())
     return [Namespace(tenant_id, bot) for tenant_id, bot in rows]
+
+
+async def unfinished(session: AsyncSession) -> list[tuple[str, str, str]]:
+    """Tenant, document and job of what waits for a job, across tenants: for the sweep only."""
+    columns = select(Document.tenant_id, Document.id, Document.job_id)
+    rows = await session.execute(columns.where(Document.status.in_(UNFINISHED), Document.job_id.is_not(None)))
+    return [(tenant_id, document_id, job_id) for tenant_id, document_id, job_id in rows]
+
+
+async def count_by_status(session: AsyncSession) -> dict[str, int]:
+    """Documents of all tenants by status, 0 for a status that none has."""
+    rows = await session.execute(select(Document.status, func.count()).group_by(Document.status))
+    return dict.fromkeys(map(str, DocumentStatus), 0) | {status: count for status, count in rows}
+
+
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(ids)
+    while part := list(islice(left, _IN_ONE_STATEMENT)):
+        yield part

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
 from app.knowledge.base import Namespace
-from app.knowledge.repository import IndexRepository, IndexState, Pointers
+from app.knowledge.repository import IndexRepository, IndexState
 from app.storage.db import Database
 
 
@@ -36,9 +36,9 @@ class IndexVersions:
             self._known[key] = known
         return known
 
-    async def bump(self, session: AsyncSession, namespace: Namespace, pointers: Pointers | None = None) -> IndexState:
-        """The next state, in the caller's transaction; tell `moved` after the commit. Sets `pointers` with it."""
-        return await IndexRepository(session, namespace.tenant_id).bump(namespace.bot, self._clock, pointers)
+    async def bump(self, session: AsyncSession, namespace: Namespace) -> IndexState:
+        """The next state, in the caller's transaction; tell `moved` after the commit."""
+        return await IndexRepository(session, namespace.tenant_id).bump(namespace.bot, self._clock)
 
     def moved(self, namespace: Namespace, state: IndexState) -> None:
         self._known[_bot(namespace)] = state

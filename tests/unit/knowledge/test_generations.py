@@ -12,7 +12,7 @@ from app.knowledge.embedders import WordLlamaEmbedder
 from app.knowledge.generations import Generation, GenerationRepository, Generations
 from app.knowledge.models import GenerationRow, GenerationState
 from app.knowledge.registry import Embedders, LateWordLlama, Truncated, wordllama_family
-from app.knowledge.repository import Pointers
+from app.knowledge.repository import IndexRepository, Pointers
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
 from tests.conftest import StillClock
@@ -50,8 +50,9 @@ async def add(db: Database, clock: StillClock, id: str, state: GenerationState, 
 
 async def point(db: Database, versions: IndexVersions, active: str, previous: str | None) -> None:
     async with db.transaction() as session:
-        state = await versions.bump(session, ACME, Pointers(active, previous))
-    versions.moved(ACME, state)
+        state = await versions.bump(session, ACME)
+        await IndexRepository(session, "acme").point("chat", Pointers(active, previous))
+    versions.moved(ACME, state._replace(active=active, previous=previous))
 
 
 async def test_a_bot_without_rows_is_served_and_written_by_the_first_generation(generations: Generations) -> None:
