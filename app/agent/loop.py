@@ -1,44 +1,29 @@
-"""The run loop: the model asks for tools until it answers, and the answer is of the type that was asked for.
-
-The model may have tools that read run, and no other: whatever a message, a passage or a tool's result talks it
-into, a write that it asks for is refused. Writes are planned by the pack's own code after the answer.
-"""
+"""The run loop: the model asks for tools until it answers, typed (`run`) or in free text (`talk`)."""
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-import orjson
 from pydantic import BaseModel
 
 from app.agent.answers import RoutedReply
 from app.agent.budgets import NO_CAPS, Caps, refuse_request
-from app.agent.model import NOTHING_USED, Message, ModelReply, ModelRequest, ToolCall, ToolSpec, Usage
-from app.agent.parsing import InvalidAnswer, parse_answer, parse_arguments
+from app.agent.model import Message, ModelRequest, TextDelta, Usage
+from app.agent.parsing import InvalidAnswer, parse_answer
 from app.agent.prompts import Prompt
 from app.agent.routing import DeadlineExceeded, ModelRouter
-from app.agent.tools import Effect, OutcomeState, ToolCallPlan, ToolExecutor, ToolOutcome
-from app.errors import BudgetExceeded, TrellisError
-from app.ids import new_id
+from app.agent.steps import AgentFailed, Bounded, Run, Steps
+from app.agent.talk import TalkItem, TalkResult, TalkSpec
+from app.agent.tools import ToolExecutor, ToolOutcome
+from app.errors import BudgetExceeded
 from app.principal import Principal
 from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
 Answer = TypeVar("Answer", bound=BaseModel)
-
-MAX_CALLS_A_TURN: Final = 8
-MAX_RESULT_CHARACTERS: Final = 16_000
-_OUT_OF_STEPS: Final = "No more tools: answer now, with what you have."
-
-
-class AgentFailed(TrellisError):
-    """The model gave no valid answer. `detail` says in what way; the answer itself is not quoted."""
-
-    status: ClassVar[int] = 502
-    code: ClassVar[str] = "agent-failed"
-    title: ClassVar[str] = "The agent came to no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +68,11 @@ class AgentResult(Generic[Answer]):
     duration_ms: float
 
 
-@dataclass(slots=True)
-class _Run(Generic[Answer]):
-    """What one run knows, and what it has used so far."""
-
-    id: str
-    principal: Principal
-    spec: AgentSpec[Answer]
-    subject_id: str
-    request: ModelRequest
-    deadline: float
-    fresh: bool
-    steps: int = 0
-    outcomes: list[ToolOutcome] = field(default_factory=list)
-    usage: Usage = NOTHING_USED
-    cost_micros: int = 0
-    model_s: float = 0.0
-
-    def say(self, *messages: Message) -> None:
-        self.request = replace(self.request, messages=(*self.request.messages, *messages))
-
-    def take_tools_away(self) -> None:
-        self.request = replace(self.request, tools=())
-
-
 class Agent:
     """Runs any spec. Holds nothing of a run."""
 
     def __init__(self, router: ModelRouter, executor: ToolExecutor, metrics: Metrics) -> None:
-        self._router = router
-        self._executor = executor
+        self._steps = Steps(router, executor)
         self._metrics = metrics
 
     async def run(
@@ -143,143 +103,142 @@ class Agent:
             ModelUnavailable: every provider failed.
         """
         started = time.perf_counter()
-        seconds = deadline_s if spec.caps.seconds is None else min(deadline_s, spec.caps.seconds)
         request = ModelRequest(
             messages=prompt.render(**values),
-            tools=self._offered(spec),
+            tools=self._steps.offered(spec),
             answer_schema=spec.answer_schema,
             max_tokens=spec.max_tokens,
             prompt=prompt.name,
             prompt_version=prompt.version,
             facts=facts,
         )
-        deadline = asyncio.get_running_loop().time() + seconds
-        run = _Run(new_id("run"), principal, spec, subject_id, request, deadline, fresh)
-        with spans.span(
-            spans.AGENT_RUN,
-            {spans.AGENT: spec.name, spans.PROMPT: prompt.name, spans.PROMPT_VERSION: prompt.version},
-        ) as span:
-            outcome = "failed"
+        run = Run(principal, spec, subject_id, request, *_deadline(spec, deadline_s), fresh=fresh)
+        with self._observed(run, started):
+            async for item in self._steps.until_answer(run):
+                if isinstance(item, RoutedReply):
+                    last = item
+            answer, last = await self._parsed(run, spec, last)
+        return AgentResult(answer, **_taken(run, last, started))
+
+    async def talk(
+        self,
+        principal: Principal,
+        spec: TalkSpec,
+        messages: tuple[Message, ...],
+        *,
+        prompt: Prompt,
+        facts: Mapping[str, Any],
+        subject_id: str,
+        deadline_s: float,
+        streamed: bool,
+    ) -> AsyncGenerator[TalkItem, None]:
+        """Answers in free text; the last item is the TalkResult. Close it (`aclosing`) where you leave early.
+
+        Args:
+            messages: what the prompt made, with all that the model is to see.
+            prompt: whose name and version the calls carry.
+            facts: the same input for the offline model.
+            subject_id: whom or what the turn is about, for tools and the audit log.
+            deadline_s: seconds for all of it; the spec's own cap on time holds too.
+            streamed: False asks for whole replies, which costs less: the text then comes in one piece.
+
+        No reply comes from a cache: who talks caches whole answers. A turn that is left early or cancelled ends
+        the model call, and what it used is paid for.
+
+        Raises as `run` does, and ModelStreamBroken where the model broke off after a part of its answer.
+        """
+        started = time.perf_counter()
+        request = ModelRequest(
+            messages=messages,
+            tools=self._steps.offered(spec),
+            temperature=spec.temperature,
+            max_tokens=spec.max_tokens,
+            prompt=prompt.name,
+            prompt_version=prompt.version,
+            facts=facts,
+        )
+        deadline, capped = _deadline(spec, deadline_s)
+        run = Run(principal, spec, subject_id, request, deadline, capped, fresh=True, streamed=streamed)
+        with self._observed(run, started):
+            async with aclosing(self._steps.until_answer(run)) as items:
+                async for item in items:
+                    if isinstance(item, RoutedReply):
+                        last = item
+                    else:
+                        yield item
+            _check_spoken(run, last)
+            if not streamed:
+                yield TextDelta(last.reply.text)
+        yield TalkResult(last.reply.text, last.reply.finish_reason, **_taken(run, last, started))
+
+    @contextmanager
+    def _observed(self, run: Run, started: float) -> Iterator[None]:
+        """The run's span and figures; being out of time is a budget where the time was the spec's own cap."""
+        attributes: dict[str, str | int] = {
+            spans.AGENT: run.spec.name,
+            spans.PROMPT: run.request.prompt,
+            spans.PROMPT_VERSION: run.request.prompt_version,
+        }
+        outcome = "failed"
+        with spans.open_span(spans.AGENT_RUN, attributes) as run.span:
             try:
-                answer, last = await self._in_time(run, capped=seconds < deadline_s)
+                try:
+                    yield
+                except DeadlineExceeded:
+                    if run.capped:
+                        refuse_request(self._metrics, "cap on time")
+                    raise
                 outcome = "done"
             except BaseException as error:
                 outcome = _outcome(error)
                 raise
             finally:
-                span.set_attribute(spans.STEPS, run.steps)
+                run.span.set_attribute(spans.STEPS, run.steps)
                 self._metrics.agent_steps.observe(run.steps)
                 duration_s = time.perf_counter() - started
-                self._metrics.agent_run_duration_seconds.labels(spec.name, outcome).observe(duration_s)
-        return _result(run, answer, last, duration_s)
+                self._metrics.agent_run_duration_seconds.labels(run.spec.name, outcome).observe(duration_s)
 
-    def _offered(self, spec: AgentSpec[Answer]) -> tuple[ToolSpec, ...]:
-        """The spec's tools that read: a model is not even shown the others."""
-        specs = [(self._executor.registry.get(name), self._executor.registry.spec(name)) for name in spec.tools]
-        return tuple(shown for tool, shown in specs if tool is not None and tool.effect is Effect.READ)
-
-    async def _in_time(self, run: _Run[Answer], *, capped: bool) -> tuple[Answer, RoutedReply]:
-        try:
-            async with asyncio.timeout_at(run.deadline) as limit:
-                return await self._answer(run)
-        except (TimeoutError, DeadlineExceeded) as error:
-            if isinstance(error, TimeoutError) and not limit.expired():
-                raise
-            if capped:
-                refuse_request(self._metrics, "cap on time")
-            raise DeadlineExceeded("The agent did not answer in time: ask again, or allow more time.") from error
-
-    async def _answer(self, run: _Run[Answer]) -> tuple[Answer, RoutedReply]:
-        while True:
-            if run.request.tools and run.steps + 1 >= run.spec.max_steps:
-                run.take_tools_away()
-                if run.steps:
-                    run.say(Message("user", _OUT_OF_STEPS))
-            last = await self._ask(run)
-            if not last.reply.tool_calls:
-                return await self._parsed(run, last)
-            if not run.request.tools:
-                raise AgentFailed(f"The agent '{run.spec.name}' went on asking for tools when it had to answer.")
-            await self._use_tools(run, last.reply)
-
-    async def _ask(self, run: _Run[Answer]) -> RoutedReply:
-        left = run.spec.caps.less(run.usage.total, run.cost_micros)
-        run.steps += 1
-        routed = await self._router.complete(
-            run.request, run.spec.route, run.principal, run.deadline, left, use_cache=not run.fresh
-        )
-        run.model_s += routed.model_s
-        if not routed.cached:
-            run.usage += routed.reply.usage
-            run.cost_micros += routed.cost_micros
-        return routed
-
-    async def _parsed(self, run: _Run[Answer], last: RoutedReply) -> tuple[Answer, RoutedReply]:
+    async def _parsed(self, run: Run, spec: AgentSpec[Answer], last: RoutedReply) -> tuple[Answer, RoutedReply]:
         """The answer as its type; where it does not fit, the model may repair it once."""
         try:
-            return parse_answer(run.spec.answer, last.reply.text), last
+            return parse_answer(spec.answer, last.reply.text), last
         except InvalidAnswer as error:
             run.take_tools_away()
             run.say(Message("assistant", last.reply.text), Message("user", _repair(error.problem)))
-        last = await self._ask(run)
+        run.begin_step()
+        last = await self._steps.ask(run)
         try:
-            return parse_answer(run.spec.answer, last.reply.text), last
+            return parse_answer(spec.answer, last.reply.text), last
         except InvalidAnswer as error:
-            raise AgentFailed(f"The agent '{run.spec.name}' gave no valid answer: {error.problem}") from error
-
-    async def _use_tools(self, run: _Run[Answer], reply: ModelReply) -> None:
-        run.say(Message("assistant", reply.text, reply.tool_calls))
-        outcomes: dict[int, ToolOutcome] = {}
-        plans: dict[int, ToolCallPlan] = {}
-        for index, call in enumerate(reply.tool_calls):
-            plan = ToolCallPlan(call.name, {}, f"{run.id}:{run.steps}:{index}")
-            refusal = self._refusal(run, call.name, index)
-            arguments = parse_arguments(call.arguments)
-            if refusal is not None:
-                outcomes[index] = await self._executor.refuse(run.principal, run.subject_id, plan, refusal)
-            elif isinstance(arguments, str):
-                outcomes[index] = self._executor.fail(plan, arguments)
-            else:
-                plans[index] = replace(plan, args=arguments)
-        ran = await self._executor.execute(run.principal, run.subject_id, list(plans.values()))
-        outcomes.update(zip(plans, ran, strict=True))
-        for index, call in enumerate(reply.tool_calls):
-            run.outcomes.append(outcomes[index])
-            run.say(_told(call, outcomes[index]))
-
-    def _refusal(self, run: _Run[Answer], name: str, index: int) -> str | None:
-        """Why the model may not make the call; None where it may."""
-        tool = self._executor.registry.get(name)
-        if tool is not None and tool.effect is Effect.WRITE:
-            return f"The tool '{name}' changes things: only the program calls it, after your answer. Answer now."
-        offered = [spec.name for spec in run.request.tools]
-        if name not in offered:
-            return f"There is no tool '{name[:64]}' for you. You may call: {', '.join(offered)}."
-        return None if index < MAX_CALLS_A_TURN else f"At most {MAX_CALLS_A_TURN} calls at a time: ask again."
+            raise AgentFailed(f"The agent '{spec.name}' gave no valid answer: {error.problem}") from error
 
 
-def _result(run: _Run[Answer], answer: Answer, last: RoutedReply, duration_s: float) -> AgentResult[Answer]:
-    return AgentResult(
-        answer=answer,
-        steps=run.steps,
-        tool_outcomes=tuple(run.outcomes),
-        usage=run.usage,
-        cost_micros=run.cost_micros,
-        model=last.reply.model,
-        provider=last.provider,
-        route=last.route,
-        model_ms=run.model_s * 1000,
-        duration_ms=duration_s * 1000,
-    )
+def _deadline(spec: Bounded, deadline_s: float) -> tuple[float, bool]:
+    """When the run ends by the event loop's clock, and whether that is the spec's own cap."""
+    cap = spec.caps.seconds
+    capped = cap is not None and cap < deadline_s
+    seconds = cap if cap is not None and capped else deadline_s
+    return asyncio.get_running_loop().time() + seconds, capped
 
 
-def _told(call: ToolCall, outcome: ToolOutcome) -> Message:
-    """A tool's outcome as the model reads it."""
-    told = outcome.result if outcome.state is OutcomeState.DONE else {"error": outcome.error}
-    text = orjson.dumps(told).decode()
-    if len(text) > MAX_RESULT_CHARACTERS:
-        text = f"{text[:MAX_RESULT_CHARACTERS]} (cut: the result has {len(text)} characters)"
-    return Message("tool", text, tool_call_id=call.id)
+def _check_spoken(run: Run, last: RoutedReply) -> None:
+    if not last.reply.text.strip():
+        raise AgentFailed(f"The agent '{run.spec.name}' gave an empty answer ({last.reply.finish_reason[:64]}).")
+
+
+def _taken(run: Run, last: RoutedReply, started: float) -> dict[str, Any]:
+    """What a run took, as both kinds of result tell it."""
+    return {
+        "steps": run.steps,
+        "tool_outcomes": tuple(run.outcomes),
+        "usage": run.usage,
+        "cost_micros": run.cost_micros,
+        "model": last.reply.model,
+        "provider": last.provider,
+        "route": last.route,
+        "model_ms": run.model_s * 1000,
+        "duration_ms": (time.perf_counter() - started) * 1000,
+    }
 
 
 def _repair(problem: str) -> str:
@@ -287,7 +246,7 @@ def _repair(problem: str) -> str:
 
 
 def _outcome(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "cancelled"
     if isinstance(error, BudgetExceeded):
         return "refused"

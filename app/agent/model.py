@@ -1,6 +1,6 @@
 """What goes to a model and what comes back, the same for every provider."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Protocol
 
@@ -91,10 +91,21 @@ class ModelReply:
     duration_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of an answer's text, never empty."""
+
+    text: str
+
+
 class ModelClient(Protocol):
     """One model of one provider.
 
     `complete` raises ModelError, and nothing else but cancellation, within `timeout_s` seconds.
+
+    `stream` gives the text piece by piece and the whole reply last; the pieces together are the reply's text.
+    `timeout_s` is the time to its end. It raises ModelError as `complete` does before the first piece, and
+    ModelStreamBroken after it. Closing it, or cancelling who waits for it, ends the call at the provider.
     """
 
     @property
@@ -105,6 +116,8 @@ class ModelClient(Protocol):
 
     async def complete(self, request: ModelRequest, *, timeout_s: float) -> ModelReply: ...
 
+    def stream(self, request: ModelRequest, *, timeout_s: float) -> AsyncGenerator[TextDelta | ModelReply, None]: ...
+
 
 class ModelError(TrellisError):
     """One provider did not answer.
@@ -114,6 +127,7 @@ class ModelError(TrellisError):
         retryable: whether the same call may succeed by itself later.
         retry_after: seconds that the provider asks to wait, where it says so.
         status: the provider's HTTP status, kept as `upstream_status`: it is not the status of our own answer.
+        usage: what the call had used when it failed, where it had begun to answer.
     """
 
     status: ClassVar[int] = 502
@@ -121,12 +135,19 @@ class ModelError(TrellisError):
     title: ClassVar[str] = "The model did not answer"
 
     def __init__(
-        self, detail: str, *, retryable: bool, retry_after: float | None = None, status: int | None = None
+        self,
+        detail: str,
+        *,
+        retryable: bool,
+        retry_after: float | None = None,
+        status: int | None = None,
+        usage: Usage = NOTHING_USED,
     ) -> None:
         super().__init__(detail)
         self.retryable = retryable
         self.retry_after = retry_after
         self.upstream_status = status
+        self.usage = usage
 
 
 class ModelTimeout(ModelError):
@@ -134,6 +155,13 @@ class ModelTimeout(ModelError):
 
     def __init__(self, provider: str, seconds: float) -> None:
         super().__init__(f"The provider '{provider}' did not answer within {seconds:.1f} s.", retryable=True)
+
+
+class ModelStreamBroken(ModelError):
+    """An answer broke off after a part of it was given: it is not asked for again, and the part is paid for."""
+
+    code: ClassVar[str] = "model-stream-broken"
+    title: ClassVar[str] = "The model broke off its answer"
 
 
 def estimate_tokens(text: str) -> int:
@@ -157,3 +185,26 @@ def estimate_input_tokens(request: ModelRequest) -> int:
     if request.answer_schema is not None:
         characters += len(str(request.answer_schema))
     return -(-characters // CHARACTERS_PER_TOKEN)
+
+
+class Written:
+    """What a model has written so far of an answer, estimated while nobody has counted it.
+
+    A piece is a token at least: providers send one token a piece or more, and in scripts other than Latin four
+    characters are more than one token.
+    """
+
+    __slots__ = ("characters", "pieces")
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.pieces = 0
+
+    def add(self, text: str) -> None:
+        self.characters += len(text)
+        self.pieces += 1
+
+    def usage(self, request: ModelRequest) -> Usage:
+        """Of the whole call: all of its input, and the output so far."""
+        written = max(self.pieces, -(-self.characters // CHARACTERS_PER_TOKEN))
+        return Usage(estimate_input_tokens(request), written)

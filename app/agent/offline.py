@@ -1,13 +1,15 @@
 """The offline model: deterministic rules behind the same protocol as a real provider. It is not a language model."""
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final
 
 from app.agent.model import (
     ModelError,
     ModelReply,
     ModelRequest,
+    TextDelta,
     ToolCall,
     Usage,
     estimate_input_tokens,
@@ -15,6 +17,7 @@ from app.agent.model import (
 )
 
 OFFLINE: Final = "offline"
+_WORD = re.compile(r"\s*\S+|\s+$")
 
 OfflineRule = Callable[[ModelRequest], str | tuple[ToolCall, ...]]
 
@@ -48,6 +51,13 @@ class OfflineModel:
                 f"The offline rule of the prompt '{request.prompt}' failed ({type(error).__name__}).", retryable=False
             ) from error
         return _reply(request, result, time.perf_counter() - started)
+
+    async def stream(self, request: ModelRequest, *, timeout_s: float) -> AsyncGenerator[TextDelta | ModelReply, None]:
+        """The same reply, word by word."""
+        reply = await self.complete(request, timeout_s=timeout_s)
+        for word in _WORD.findall(reply.text):
+            yield TextDelta(word)
+        yield reply
 
 
 def _reply(request: ModelRequest, result: str | tuple[ToolCall, ...], duration_s: float) -> ModelReply:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from app.agent.offline import OfflineModel, OfflineRule
-from app.agent.openai_compatible import OpenAiCompatible
+from app.agent.openai_compatible import STALL_S, OpenAiCompatible
 from app.agent.prices import ModelPrice, Prices
 from app.agent.routing import Route
 from app.errors import ConfigError
@@ -51,16 +51,20 @@ class Endpoint:
 
 
 def build_routes(
-    endpoints: Sequence[Endpoint], session: aiohttp.ClientSession, offline: Mapping[str, OfflineRule]
+    endpoints: Sequence[Endpoint],
+    session: aiohttp.ClientSession,
+    offline: Mapping[str, OfflineRule],
+    *,
+    stall_s: float = STALL_S,
 ) -> tuple[Route, ...]:
     """The cheap and the strong route over the endpoints in their order; the offline model where there is none."""
     if not endpoints:
         client = OfflineModel(offline)
         return Route(CHEAP, (client,)), Route(STRONG, (client,))
-    return tuple(Route(name, tuple(_client(e, name, session) for e in endpoints)) for name in (CHEAP, STRONG))
+    return tuple(Route(name, tuple(_client(e, name, session, stall_s) for e in endpoints)) for name in (CHEAP, STRONG))
 
 
-def _client(endpoint: Endpoint, route: str, session: aiohttp.ClientSession) -> OpenAiCompatible:
+def _client(endpoint: Endpoint, route: str, session: aiohttp.ClientSession, stall_s: float) -> OpenAiCompatible:
     return OpenAiCompatible(
         session,
         endpoint.url,
@@ -68,6 +72,7 @@ def _client(endpoint: Endpoint, route: str, session: aiohttp.ClientSession) -> O
         provider=endpoint.provider,
         api_key=endpoint.key,
         schema_with_tools=endpoint.provider == "openai",
+        stall_s=stall_s,
     )
 
 

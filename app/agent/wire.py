@@ -36,11 +36,16 @@ MAX_TOKENS: Final = "max_tokens"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What an endpoint takes of the wire. OpenAI's reasoning models refuse `max_tokens` and any temperature."""
+    """What an endpoint takes of the wire. OpenAI's reasoning models refuse `max_tokens` and any temperature.
+
+    `counts_streams`: it can send a stream's token counts; `streams`: it can stream at all.
+    """
 
     answer_format: AnswerFormat = AnswerFormat.JSON_SCHEMA
     limit: str = MAX_TOKENS
     temperature: bool = True
+    counts_streams: bool = True
+    streams: bool = True
 
     def after_refusal(self, raw: bytes) -> "Dialect | None":
         """The dialect to try next, given the body of a refusal; None where the refusal is of something else."""
@@ -49,6 +54,10 @@ class Dialect:
             return replace(self, limit="max_completion_tokens")
         if self.temperature and param == "temperature":
             return replace(self, temperature=False)
+        if self.counts_streams and any(word in param or word in text for word in _STREAM_COUNT_WORDS):
+            return replace(self, counts_streams=False)
+        if self.streams and param == "stream":
+            return replace(self, streams=False)
         if self.answer_format is not AnswerFormat.TEXT and any(word in param or word in text for word in _FORMAT_WORDS):
             return replace(self, answer_format=AnswerFormat(self.answer_format + 1))
         return None
@@ -59,10 +68,13 @@ class Dialect:
             max(self.answer_format, other.answer_format),
             self.limit if self.limit != MAX_TOKENS else other.limit,
             self.temperature and other.temperature,
+            self.counts_streams and other.counts_streams,
+            self.streams and other.streams,
         )
 
 
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "guided", "grammar")
+_STREAM_COUNT_WORDS = ("stream_options", "include_usage")
 
 
 def _refused(raw: bytes) -> tuple[str, str]:
@@ -73,8 +85,12 @@ def _refused(raw: bytes) -> tuple[str, str]:
     return param, raw[:4096].decode(errors="replace").lower()
 
 
-def encode(request: ModelRequest, model: str, dialect: Dialect) -> bytes:
-    """The body of a request. `facts` is not in it."""
+def encode(request: ModelRequest, model: str, dialect: Dialect, *, streamed: bool = False) -> bytes:
+    """The body of a request. `facts` is not in it.
+
+    What later calls of a conversation repeat comes first and unchanged (tools in the spec's order, the system
+    message, the messages before): providers keep the prefix of a prompt and charge less for it.
+    """
     messages = [_message(message) for message in request.messages]
     body: dict[str, Any] = {"model": model, "messages": messages, dialect.limit: request.max_tokens}
     if dialect.temperature:
@@ -86,6 +102,10 @@ def encode(request: ModelRequest, model: str, dialect: Dialect) -> bytes:
         ]
     if request.answer_schema is not None:
         _ask_for_schema(body, messages, request.answer_schema, dialect.answer_format)
+    if streamed and dialect.streams:
+        body["stream"] = True
+        if dialect.counts_streams:
+            body["stream_options"] = {"include_usage": True}
     return orjson.dumps(body)
 
 
@@ -125,8 +145,8 @@ def decode(raw: bytes, request: ModelRequest, model: str, provider: str, duratio
         choice = body["choices"][0]
         message = choice["message"]
         text = message.get("content") or message.get("refusal") or ""
-        calls = tuple(_call(call, index) for index, call in enumerate(message.get("tool_calls") or ()))
-        usage = _usage(body.get("usage"), request, text, calls)
+        calls = tuple(tool_call(call, index) for index, call in enumerate(message.get("tool_calls") or ()))
+        usage = usage_of(body.get("usage"), request, text, calls)
         if not isinstance(text, str):
             raise TypeError("content")
         return ModelReply(
@@ -143,15 +163,20 @@ def decode(raw: bytes, request: ModelRequest, model: str, provider: str, duratio
         ) from error
 
 
-def _call(call: Mapping[str, Any], index: int) -> ToolCall:
+def tool_call(call: Mapping[str, Any], index: int) -> ToolCall:
+    """A tool call of the wire, the `index`-th of its answer. Raises KeyError where it has no name."""
     function = call["function"]
-    arguments = function.get("arguments") or "{}"
-    # Some servers send the arguments as an object.
-    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    text = argument_text(function.get("arguments") or "{}")
     return ToolCall(str(call.get("id") or f"call_{index}"), str(function["name"]), text)
 
 
-def _usage(counted: Mapping[str, Any] | None, request: ModelRequest, text: str, calls: tuple[ToolCall, ...]) -> Usage:
+def argument_text(arguments: Any) -> str:
+    """A call's arguments as the text that they should be: some servers send an object."""
+    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+
+
+def usage_of(counted: Mapping[str, Any] | None, request: ModelRequest, text: str, calls: tuple[ToolCall, ...]) -> Usage:
+    """Tokens as the provider counted them, estimated where it did not."""
     if not counted or counted.get("prompt_tokens") is None:
         written = estimate_tokens(text) + sum(estimate_tokens(call.name + call.arguments) for call in calls)
         return Usage(estimate_input_tokens(request), written)

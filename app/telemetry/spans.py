@@ -5,16 +5,20 @@ Attribute names follow OpenTelemetry's generative AI conventions where they have
 arguments or its result: those hold what people wrote.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from opentelemetry import trace
+from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 AGENT_RUN: Final = "agent.run"
 MODEL_CALL: Final = "model.call"
 TOOL_EXECUTE: Final = "tool.execute"
+KNOWLEDGE_PARSE: Final = "knowledge.parse"
+KNOWLEDGE_EMBED: Final = "knowledge.embed"
+KNOWLEDGE_UPSERT: Final = "knowledge.upsert"
 
 AGENT: Final = "gen_ai.agent.name"
 PROMPT: Final = "trellis.prompt"
@@ -27,6 +31,8 @@ ROUTE: Final = "trellis.model.route"
 STEPS: Final = "trellis.agent.steps"
 TOOL: Final = "gen_ai.tool.name"
 TOOL_STATE: Final = "trellis.tool.state"
+CHUNKS: Final = "trellis.knowledge.chunks"
+MEDIA_TYPE: Final = "trellis.knowledge.media_type"
 
 
 def tracer() -> trace.Tracer:
@@ -37,3 +43,24 @@ def tracer() -> trace.Tracer:
 def span(name: str, attributes: Mapping[str, AttributeValue]) -> AbstractContextManager[trace.Span]:
     """A span around a block. It shows that an exception passed, but not its chain, which may quote an answer."""
     return tracer().start_as_current_span(name, attributes=attributes, record_exception=False)
+
+
+@contextmanager
+def open_span(name: str, attributes: Mapping[str, AttributeValue]) -> Iterator[trace.Span]:
+    """A span that is not the current one, for a block that yields: its consumer's work is not part of it.
+
+    `inside` makes it the current one where the block waits.
+    """
+    span = tracer().start_span(name, attributes=attributes)
+    try:
+        yield span
+    except Exception as error:
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        span.end()
+
+
+def inside(span: trace.Span) -> AbstractContextManager[trace.Span]:
+    """The span as the current one, for a block without a yield."""
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)

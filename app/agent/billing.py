@@ -1,0 +1,32 @@
+"""What one routed request costs: every call that it took, priced and counted as the call ends."""
+
+from datetime import date
+
+from app.agent.model import ModelClient, Usage
+from app.agent.prices import Prices
+from app.telemetry.metrics import Metrics
+
+
+class Bill:
+    """The calls of one request together. `tokens` and `cost_micros` are what its budget is settled with."""
+
+    __slots__ = ("_day", "_metrics", "_prices", "cost_micros", "tokens")
+
+    def __init__(self, prices: Prices, metrics: Metrics, day: date) -> None:
+        self._prices = prices
+        self._metrics = metrics
+        self._day = day
+        self.tokens = 0
+        self.cost_micros = 0
+
+    def add(self, client: ModelClient, usage: Usage) -> int:
+        """Takes one call's tokens down; its cost in micro-USD."""
+        cost = self._prices.cost_micros(client.provider, client.model, usage, self._day)
+        tokens = self._metrics.model_tokens
+        tokens.labels(client.provider, "input").inc(usage.input_tokens)
+        tokens.labels(client.provider, "output").inc(usage.output_tokens)
+        tokens.labels(client.provider, "cached").inc(usage.cached_tokens)
+        self._metrics.model_cost_usd.labels(client.provider).inc(cost / 1_000_000)
+        self.tokens += usage.total
+        self.cost_micros += cost
+        return cost
