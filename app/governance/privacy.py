@@ -33,6 +33,10 @@ _IBAN = re.compile(
     re.IGNORECASE,
 )
 
+# What contracts and claims are called by: CL-2026-000123, POL-0012345.
+REFERENCE = r"[A-Z]{2,4}-(?:\d{4}-\d{3,10}|\d{6,12})"
+_REFERENCE = re.compile(rf"(?<![\w-]){REFERENCE}(?![\w-])", re.IGNORECASE)
+
 _DIGIT_GROUPS = re.compile(r"(?<![A-Za-z_\d])(?<!\d[.,])\d+(?:[ \u00a0-]\d+)*(?![A-Za-z_\d])")
 _CARD_DIGITS = range(13, 20)
 _CARD_STARTS = "23456"
@@ -101,13 +105,15 @@ _LONGEST_TEXT = 20_000
 
 
 def mask(text: str) -> str:
-    """E-mail addresses, IBANs, payment cards (13-19 digits that pass Luhn's check) and telephone numbers
-    give way to `[email]`, `[iban]`, `[card]`, `[phone]`; everything else stays as it is.
+    """E-mail addresses, IBANs, payment cards (13-19 digits that pass Luhn's check), telephone numbers and numbers of
+    contracts (`REFERENCE`) give way to `[email]`, `[iban]`, `[card]`, `[phone]`, `[number]`; everything else stays as
+    it is.
     """
     if "@" in text or "＠" in text or "%40" in text:
         text = _EMAIL.sub("[email]", text)
     if _NUMBER.search(text):
         text = _IBAN.sub(_iban, text)
+        text = _REFERENCE.sub("[number]", text)
         text = _DIGIT_GROUPS.sub(_cards, text)
         text = _PHONE.sub(_phone, text)
     return text

@@ -1,4 +1,4 @@
-"""Tables of the claims assistant: who is insured, by which policies, and what was claimed. Money in minor units."""
+"""Tables of the claims assistant: who is insured, by which policies, and what was claimed. Money in minor units (hundredths)."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -49,6 +49,10 @@ class ClaimState(StrEnum):
     APPROVED = "approved"
     PAID = "paid"
     REJECTED = "rejected"
+
+
+OPEN = (ClaimState.SUBMITTED, ClaimState.IN_REVIEW, ClaimState.NEEDS_DOCUMENTS, ClaimState.APPROVED)
+"""Not settled yet: nothing was paid or refused."""
 
 
 class Claim(TenantRow, Base):
