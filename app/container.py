@@ -18,7 +18,6 @@ from sqlalchemy import text
 from app.agent.breaker import Breakers
 from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Budgets
-from app.agent.cache import LruCache
 from app.agent.loop import Agent
 from app.agent.prompt_scope import Place
 from app.agent.prompts import PromptLibrary
@@ -27,14 +26,16 @@ from app.agent.routing import ModelRouter
 from app.agent.tools import Approvals, ToolExecutor, ToolPolicies, ToolRegistry
 from app.agent.tools.approvals import Resume
 from app.agent.tools.records import count_waiting
+from app.cache.caches import SWITCHES, Caches
+from app.cache.connection import RedisLink, connect
 from app.clock import Clock, system_clock
 from app.errors import NotFound
 from app.governance.audit import Audit
 from app.governance.decisions import DecisionRepository
 from app.governance.experiments import Experiments
-from app.governance.flags import Flags, kill_switch
+from app.governance.flags import Flags, FlagSpec, kill_switch
 from app.governance.keys import KeyRing
-from app.governance.models import Decision
+from app.governance.models import EVERY_TENANT, Decision
 from app.governance.openfeature import FlagProvider
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
@@ -48,13 +49,14 @@ from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
 from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.base import VectorStore
 from app.knowledge.edge import EdgeVectors
-from app.knowledge.embedders import OpenAiEmbedder, WordLlamaEmbedder
+from app.knowledge.embedders import CachedEmbedder, OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
+from app.memory import LocalMemory, RedisMemory
 from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
 from app.packs.leads.pack import LEADS
 from app.principal import Principal, Role, Tier
@@ -179,13 +181,15 @@ class _Builder:
         metrics = build_metrics(version("trellis"), settings.phase)
         audit = Audit(clock, metrics)
         flags = await self._flags(audit, metrics)
+        redis = self._redis()
+        caches = self._caches(metrics, flags, redis)
         session = await self.stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        ports, ingestor, generations = await self._ports(session, metrics)
+        ports, ingestor, generations = await self._ports(session, metrics, caches)
         tool_policies = ToolPolicies(db, clock, audit)
         breakers = Breakers(metrics)
         registry = ToolRegistry(tool for pack in PACKS for tool in pack.tools(ports))
         executor = ToolExecutor(db, clock, registry, tool_policies, breakers, audit, metrics=metrics)
-        router, model = await self._router(session, breakers, metrics)
+        router, model = await self._router(session, breakers, metrics, caches)
         jobs = Jobs(
             settings.sqlalchemy_url,
             metrics=metrics,
@@ -210,6 +214,8 @@ class _Builder:
             ingestor=ingestor,
             generations=generations,
             jobs=jobs,
+            caches=caches,
+            memory=RedisMemory(redis, clock) if redis else LocalMemory(clock),
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
         await self._start_jobs(jobs, runtimes)
@@ -240,6 +246,7 @@ class _Builder:
 
     async def _flags(self, audit: Audit, metrics: Metrics) -> Flags:
         flags = Flags(self.db, self.clock, audit=audit, metrics=metrics)
+        flags.declare(*(FlagSpec(name, True, what) for name, what in SWITCHES.items()))
         for pack in PACKS:
             flags.declare(kill_switch(pack.name), *pack.flags)
         await flags.start()
@@ -247,9 +254,31 @@ class _Builder:
         self.stack.push_async_callback(flags.stop)
         return flags
 
-    async def _ports(self, session: aiohttp.ClientSession, metrics: Metrics) -> tuple[Ports, Ingestor, Generations]:
+    def _redis(self) -> RedisLink | None:
+        if self.settings.redis_url is None:
+            return None
+        link = connect(self.settings.redis_url)
+        self.stack.push_async_callback(link.close)
+        return link
+
+    def _caches(self, metrics: Metrics, flags: Flags, redis: RedisLink | None) -> Caches:
+        caches = Caches(
+            metrics,
+            lambda name, tenant: flags.bool(name, tenant or EVERY_TENANT),
+            redis,
+            self.clock,
+            max_bytes=self.settings.cache_max_mb << 20,
+            revision=version("trellis"),
+        )
+        caches.start()
+        self.stack.push_async_callback(caches.close)
+        return caches
+
+    async def _ports(
+        self, session: aiohttp.ClientSession, metrics: Metrics, caches: Caches
+    ) -> tuple[Ports, Ingestor, Generations]:
         settings, db, clock = self.settings, self.db, self.clock
-        embedders = self._embedders(session)
+        embedders = self._embedders(session, caches)
         embedder = embedders.default
         store = await self._vectors()
         versions = IndexVersions(db, clock)
@@ -259,12 +288,12 @@ class _Builder:
         )
         built = integrations.build(_integration_settings(settings), db, session, clock)
         ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)
-        ingestor = Ingestor(db, store, embedder, versions, metrics, clock)
+        ingestor = Ingestor(db, store, generations, versions, metrics, clock, caches=caches)
         if self.parts is not Parts.COMMAND:
             await ingestor.reconcile()
         return ports, ingestor, generations
 
-    def _embedders(self, session: aiohttp.ClientSession) -> Embedders:
+    def _embedders(self, session: aiohttp.ClientSession, caches: Caches) -> Embedders:
         settings = self.settings
         if settings.embedding_url is None:
             wordllama = WordLlamaEmbedder()
@@ -276,7 +305,7 @@ class _Builder:
         )
         late = LateWordLlama()
         self.stack.push_async_callback(late.close)
-        return Embedders(remote, wordllama_family(late))
+        return Embedders(CachedEmbedder(remote, caches.embeddings), wordllama_family(late))
 
     async def _vectors(self) -> VectorStore:
         """The data folder's index; a command, which may run beside the server that owns it, gets an empty one."""
@@ -286,13 +315,13 @@ class _Builder:
         return store
 
     async def _router(
-        self, session: aiohttp.ClientSession, breakers: Breakers, metrics: Metrics
+        self, session: aiohttp.ClientSession, breakers: Breakers, metrics: Metrics, caches: Caches
     ) -> tuple[ModelRouter, str]:
         """The router, and how its first model is called."""
         settings = self.settings
         endpoints = _endpoints(settings)
         offline = {name: rule for pack in PACKS for name, rule in pack.offline().items()}
-        routes = build_routes(endpoints, session, offline)
+        routes = build_routes(endpoints, session, offline, stall_s=settings.model_stall_s)
         prices = load_prices(endpoints, settings.model_input_usd_per_million, settings.model_output_usd_per_million)
         caps = DailyCaps(settings.tenant_daily_tokens, micros(settings.tenant_daily_usd))
         budgets = Budgets(self.db, self.clock, lambda _principal: caps, metrics)
@@ -302,7 +331,7 @@ class _Builder:
             routes,
             breakers,
             prices,
-            LruCache(),
+            caches.models,
             budgets,
             metrics=metrics,
             clock=self.clock,

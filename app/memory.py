@@ -1,17 +1,21 @@
-"""What was said lately between a tenant's user and the agent."""
+"""What was said lately between a tenant's user and a bot."""
 
+import hashlib
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
+import orjson
 from cachetools import LRUCache
 
+from app.cache.connection import PAUSE_S, Fill, RedisAway, RedisLink
 from app.clock import Clock
+from app.errors import Unavailable
 
-KEPT_TURNS = 10
-KEPT_FOR = timedelta(hours=24)
+KEPT_TURNS: Final = 10
+KEPT_FOR: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +27,219 @@ class Turn:
     at: datetime
 
 
-class ConversationMemory(Protocol):
-    """The last 10 turns of the last 24 hours, by tenant and user; older ones are gone, not archived."""
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is kept of a user's talk with one bot: the last turns, oldest first, and what came before them."""
 
-    async def recent(self, tenant_id: str, user_id: str) -> Sequence[Turn]:
+    turns: tuple[Turn, ...]
+    summary: str | None = None
+
+
+class ConversationMemory(Protocol):
+    """The last 10 turns of the last 24 hours, by tenant, bot and user; older ones are gone, not archived."""
+
+    async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
         """Oldest first; empty for a user who said nothing lately."""
 
-    async def add(self, tenant_id: str, user_id: str, *turns: Turn) -> None:
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
         """Appends in the order given: a question and its answer go in together."""
 
-    async def forget(self, tenant_id: str, user_id: str) -> None:
-        """Erases the user's turns at once."""
+    async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
+        """What `summarise` kept within the last 24 hours."""
+
+    async def summarise(self, tenant_id: str, bot: str, user: str, text: str) -> None:
+        """Keeps what was said before the turns that are still there, in place of an earlier summary."""
+
+    async def forget(self, tenant_id: str, user: str) -> None:
+        """Erases all that the user said, to every bot, at once. Raises Unavailable where the store is away."""
+
+    async def export(self, tenant_id: str, user: str) -> Mapping[str, Conversation]:
+        """All that is kept of the user, by bot. Raises Unavailable where the store is away."""
+
+
+@dataclass(slots=True)
+class _Talk:
+    turns: deque[Turn] = field(default_factory=lambda: deque(maxlen=KEPT_TURNS))
+    summary: tuple[str, datetime] | None = None
 
 
 class LocalMemory:
     """`ConversationMemory` inside one process: lost at its end, as the embedded default may.
 
     Args:
-        users: conversations kept at most; the one unused longest goes first.
+        users: whose conversations are kept at most; those of the one who was away longest go first.
     """
 
     def __init__(self, clock: Clock, *, users: int = 10_000) -> None:
         self._clock = clock
-        self._turns: LRUCache[tuple[str, str], deque[Turn]] = LRUCache(users)
+        self._talks: LRUCache[tuple[str, str], dict[str, _Talk]] = LRUCache(users)
 
-    async def recent(self, tenant_id: str, user_id: str) -> Sequence[Turn]:
-        oldest = self._clock() - KEPT_FOR
-        return [turn for turn in self._turns.get((tenant_id, user_id), ()) if turn.at > oldest]
+    async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
+        return _lately(self._talk(tenant_id, bot, user).turns, self._clock)
 
-    async def add(self, tenant_id: str, user_id: str, *turns: Turn) -> None:
-        kept = await self.recent(tenant_id, user_id)
-        self._turns[tenant_id, user_id] = deque([*kept, *turns], KEPT_TURNS)
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+        self._kept(tenant_id, bot, user).turns.extend(turns)
 
-    async def forget(self, tenant_id: str, user_id: str) -> None:
-        self._turns.pop((tenant_id, user_id), None)
+    async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
+        return self._summary(self._talk(tenant_id, bot, user))
+
+    async def summarise(self, tenant_id: str, bot: str, user: str, text: str) -> None:
+        self._kept(tenant_id, bot, user).summary = text, self._clock()
+
+    async def forget(self, tenant_id: str, user: str) -> None:
+        self._talks.pop((tenant_id, user), None)
+
+    async def export(self, tenant_id: str, user: str) -> Mapping[str, Conversation]:
+        talks = self._talks.get((tenant_id, user), {})
+        found = {
+            bot: Conversation(tuple(_lately(talk.turns, self._clock)), self._summary(talk))
+            for bot, talk in talks.items()
+        }
+        return {bot: kept for bot, kept in found.items() if kept.turns or kept.summary}
+
+    def _talk(self, tenant_id: str, bot: str, user: str) -> _Talk:
+        return self._talks.get((tenant_id, user), {}).get(bot) or _Talk()
+
+    def _kept(self, tenant_id: str, bot: str, user: str) -> _Talk:
+        return self._talks.setdefault((tenant_id, user), {}).setdefault(bot, _Talk())
+
+    def _summary(self, talk: _Talk) -> str | None:
+        if talk.summary is None or talk.summary[1] <= self._clock() - KEPT_FOR:
+            return None
+        return talk.summary[0]
+
+
+class RedisMemory:
+    """`ConversationMemory` of all processes, in Redis or a Redis cluster.
+
+    While Redis is away a user has said nothing and what is added is lost; only `forget` and `export` say so, for
+    they promise something. A user's keys share a hash tag, so what belongs together changes together.
+    """
+
+    def __init__(self, link: RedisLink, clock: Clock, *, prefix: str = "trellis:memory") -> None:
+        self._link = link
+        self._clock = clock
+        self._prefix = prefix
+
+    async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
+        keys = self._keys(tenant_id, user)
+        try:
+            (packed,) = await self._link.run(lambda pipeline: pipeline.lrange(keys.turns(bot), 0, -1))
+        except RedisAway:
+            return []
+        return _lately(map(_unpack, packed), self._clock)
+
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+        if not turns:
+            return
+        keys = self._keys(tenant_id, user)
+
+        def fill(pipeline: Any) -> None:
+            pipeline.rpush(keys.turns(bot), *map(_pack, turns))
+            pipeline.ltrim(keys.turns(bot), -KEPT_TURNS, -1)
+            pipeline.expire(keys.turns(bot), KEPT_FOR)
+
+        await self._write(keys, bot, fill)
+
+    async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
+        keys = self._keys(tenant_id, user)
+        try:
+            (packed,) = await self._link.run(lambda pipeline: pipeline.get(keys.summary(bot)))
+        except RedisAway:
+            return None
+        return None if packed is None else str(packed.decode())
+
+    async def summarise(self, tenant_id: str, bot: str, user: str, text: str) -> None:
+        keys = self._keys(tenant_id, user)
+        await self._write(keys, bot, lambda pipeline: pipeline.set(keys.summary(bot), text.encode(), ex=KEPT_FOR))
+
+    async def forget(self, tenant_id: str, user: str) -> None:
+        keys = self._keys(tenant_id, user)
+
+        def fill(pipeline: Any) -> None:
+            for bot in bots:
+                pipeline.delete(keys.turns(bot))
+                pipeline.delete(keys.summary(bot))
+                # Not the whole set: a talk with another bot may have begun since it was read.
+                pipeline.srem(keys.bots, bot)
+
+        try:
+            bots = await self._bots(keys)
+            if bots:
+                await self._link.run(fill, atomic=True)
+        except RedisAway as error:
+            raise _away() from error
+
+    async def export(self, tenant_id: str, user: str) -> Mapping[str, Conversation]:
+        keys = self._keys(tenant_id, user)
+
+        def fill(pipeline: Any) -> None:
+            for bot in bots:
+                pipeline.lrange(keys.turns(bot), 0, -1)
+                pipeline.get(keys.summary(bot))
+
+        try:
+            bots = await self._bots(keys)
+            answers = await self._link.run(fill)
+        except RedisAway as error:
+            raise _away() from error
+        found = {
+            bot: Conversation(tuple(_lately(map(_unpack, turns), self._clock)), summary.decode() if summary else None)
+            for bot, turns, summary in zip(bots, answers[::2], answers[1::2], strict=True)
+        }
+        return {bot: kept for bot, kept in found.items() if kept.turns or kept.summary}
+
+    def _keys(self, tenant_id: str, user: str) -> "_Keys":
+        # A digest, for a user's id may be an e-mail address, and may hold the braces of a hash tag.
+        who = hashlib.blake2b(orjson.dumps([tenant_id, user]), digest_size=16).hexdigest()
+        return _Keys(f"{self._prefix}:{{{who}}}")
+
+    async def _bots(self, keys: "_Keys") -> list[str]:
+        (found,) = await self._link.run(lambda pipeline: pipeline.smembers(keys.bots))
+        return sorted(bot.decode() for bot in found)
+
+    async def _write(self, keys: "_Keys", bot: str, fill: Fill) -> None:
+        def whole(pipeline: Any) -> None:
+            pipeline.sadd(keys.bots, bot)
+            pipeline.expire(keys.bots, KEPT_FOR)
+            fill(pipeline)
+
+        try:
+            await self._link.run(whole, atomic=True)
+        except RedisAway:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The Redis keys of one user."""
+
+    base: str
+
+    @property
+    def bots(self) -> str:
+        return f"{self.base}:bots"
+
+    def turns(self, bot: str) -> str:
+        return f"{self.base}:turns:{bot}"
+
+    def summary(self, bot: str) -> str:
+        return f"{self.base}:summary:{bot}"
+
+
+def _lately(turns: Iterable[Turn], clock: Clock) -> list[Turn]:
+    oldest = clock() - KEPT_FOR
+    return [turn for turn in turns if turn.at > oldest]
+
+
+def _pack(turn: Turn) -> bytes:
+    return orjson.dumps([turn.role, turn.text, turn.at])
+
+
+def _unpack(packed: bytes) -> Turn:
+    role, text, at = orjson.loads(packed)
+    return Turn(role, text, datetime.fromisoformat(at))
+
+
+def _away() -> Unavailable:
+    return Unavailable("The store of conversations does not answer: try again.", retry_after=PAUSE_S)

@@ -14,6 +14,7 @@ from app.agent.loop import Agent
 from app.agent.offline import OfflineRule
 from app.agent.prompts import PromptLibrary
 from app.agent.tools import Tool, ToolExecutor
+from app.cache.caches import Caches
 from app.clock import Clock
 from app.governance.audit import Audit
 from app.governance.experiments import Experiments
@@ -25,6 +26,7 @@ from app.jobs.port import Job, QueueSpec, Schedule
 from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
 from app.knowledge.retrieve import Retriever
+from app.memory import ConversationMemory
 from app.principal import Principal
 from app.settings import Settings
 from app.storage.db import Database
@@ -63,6 +65,8 @@ class Kit:
     ingestor: Ingestor
     generations: Generations
     jobs: Jobs
+    caches: Caches
+    memory: ConversationMemory
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,9 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
-    `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint.
+    `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
+    bounds one call; `model_stall_s` is how long a streamed answer may be silent.
+    `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together.
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
     `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
     database_reader_url: str | None = None
     database_pool_size: int = Field(5, ge=1, le=100)
     redis_url: str | None = None
+    cache_max_mb: int = Field(32, ge=4, le=4096)
     worker: bool = True
     worker_concurrency: int = Field(4, ge=1, le=200)
     executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
@@ -104,6 +107,7 @@ class Settings(BaseSettings):
     model_input_usd_per_million: float | None = Field(None, ge=0)
     model_output_usd_per_million: float | None = Field(None, ge=0)
     model_timeout_s: float = Field(30, gt=0, le=600)
+    model_stall_s: float = Field(15, gt=0, le=600)
     embedding_url: str | None = Field(None, pattern=r"^https?://\S+$")
     embedding_key: SecretStr | None = None
     embedding_name: str | None = None

@@ -13,7 +13,8 @@ from app.agent.model import ModelReply, ModelRequest, ToolCall, Usage
 class RoutedReply:
     """A reply and what it took.
 
-    `cost_micros` and `attempts` are 0 where it came from another call (`cached`). `model_s` is the time in
+    `cost_micros` and `attempts` are 0 where it came from another call (`cached`), `saved_micros` is what that one
+    cost then. `model_s` is the time in
     seconds that was spent waiting for providers, failed ones too. `stand_in`: not the route's first choice.
     """
 
@@ -25,6 +26,7 @@ class RoutedReply:
     cached: bool
     model_s: float
     stand_in: bool = False
+    saved_micros: int = 0
 
 
 def answer_key(request: ModelRequest, route: list[str], tenant_id: str, *, with_facts: bool) -> str:
@@ -47,13 +49,15 @@ def answer_key(request: ModelRequest, route: list[str], tenant_id: str, *, with_
 
 def dump_answer(routed: RoutedReply) -> bytes:
     """Bytes that `load_answer` reads back."""
-    return orjson.dumps([routed.provider, routed.reply])
+    return orjson.dumps([routed.provider, routed.reply, routed.cost_micros])
 
 
 def load_answer(kept: bytes, route: str) -> RoutedReply:
     """A kept answer, as one that costs nothing now."""
-    provider, body = orjson.loads(kept)
-    return RoutedReply(_reply(body), provider, route, cost_micros=0, attempts=0, cached=True, model_s=0.0)
+    provider, body, cost = orjson.loads(kept)
+    return RoutedReply(
+        _reply(body), provider, route, cost_micros=0, attempts=0, cached=True, model_s=0.0, saved_micros=cost
+    )
 
 
 def _reply(body: dict[str, Any]) -> ModelReply:

@@ -1,26 +1,32 @@
 """From a request to an answer: budget, answer cache, then the providers of a route in order, inside a deadline."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
 from app.agent.answers import RoutedReply, answer_key, dump_answer, load_answer
+from app.agent.billing import Bill
 from app.agent.breaker import Breakers
-from app.agent.budgets import NO_CAPS, Budgets, Caps
-from app.agent.cache import Cache, SingleFlight
-from app.agent.calling import CALL_ERRORS, CallError, ModelCaller
+from app.agent.budgets import NO_CAPS, Budgets, Caps, Reservation
+from app.agent.calling import CALL_ERRORS, Ask, Begun, CallError, ModelCaller
 from app.agent.model import (
     ModelClient,
     ModelError,
     ModelReply,
     ModelRequest,
+    ModelStreamBroken,
+    TextDelta,
     Usage,
     estimate_input_tokens,
 )
 from app.agent.offline import OFFLINE
 from app.agent.prices import Prices
 from app.agent.resilience import RetryPolicy, retry_after
+from app.cache.base import person_tag, tenant_tag
+from app.cache.flight import SingleFlight
+from app.cache.tiered import TieredCache
 from app.clock import Clock
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.principal import Principal
@@ -71,7 +77,7 @@ class ModelRouter:
         routes: Iterable[Route],
         breakers: Breakers,
         prices: Prices,
-        cache: Cache,
+        cache: TieredCache,
         budgets: Budgets,
         *,
         metrics: Metrics,
@@ -117,20 +123,17 @@ class ModelRouter:
             DeadlineExceeded: no provider answered in time.
             ModelUnavailable: every provider failed.
         """
-        chosen = self._routes.get(route)
-        if chosen is None:
-            raise ConfigError(f"There is no model route '{route}': choose one of {', '.join(sorted(self._routes))}.")
-        estimate = Usage(estimate_input_tokens(request), request.max_tokens)
-        cost = self._dearest(chosen, estimate)
-        self._budgets.check_request(caps, estimate.total, cost)
-        if not use_cache or request.temperature > 0:
-            self._count_cache("bypass")
+        chosen, estimate, cost = self._admitted(request, route, caps)
+        cacheable = use_cache and request.temperature == 0
+        if not (cacheable and self._cache.on(principal.tenant_id)):
+            self._cache.count("off" if cacheable else "bypass")
             return await self._paid(request, chosen, principal, deadline, estimate, cost)
         key = answer_key(request, chosen.identity, principal.tenant_id, with_facts=chosen.reads_facts)
-        kept = await self._cache.get(key)
+        kept = await self._cache.find(key)
         if kept is not None:
-            self._count_cache("hit")
-            return load_answer(kept, route)
+            answer = load_answer(kept, route)
+            self._cache.saved(answer.saved_micros)
+            return answer
         return await self._together(key, request, chosen, principal, deadline, estimate, cost)
 
     async def _together(
@@ -144,10 +147,14 @@ class ModelRouter:
         cost: int,
     ) -> RoutedReply:
         async def call() -> RoutedReply:
+            began = self._cache.mark()
             routed = await self._paid(request, route, principal, deadline, estimate, cost)
             # A stand-in's answer is not kept: the first choice is asked again as soon as it is back.
             if not routed.stand_in and routed.reply.finish_reason in _WHOLE:
-                await self._cache.set(key, dump_answer(routed), self._cache_ttl_s)
+                tags = (tenant_tag(principal.tenant_id), person_tag(principal.tenant_id, principal.user))
+                await self._cache.set(
+                    key, dump_answer(routed), self._cache_ttl_s, tags, tenant_id=principal.tenant_id, since=began
+                )
             return routed
 
         loop = asyncio.get_running_loop()
@@ -165,27 +172,90 @@ class ModelRouter:
                 if loop.time() + _NO_TIME_S < deadline:
                     continue
                 raise
-            self._count_cache("shared" if shared else "miss")
+            self._cache.count("shared" if shared else "miss")
             if not shared:
                 return routed
-            return replace(routed, cost_micros=0, attempts=0, cached=True, model_s=loop.time() - started)
+            self._cache.saved(routed.cost_micros)
+            return replace(
+                routed,
+                cost_micros=0,
+                saved_micros=routed.cost_micros,
+                attempts=0,
+                cached=True,
+                model_s=loop.time() - started,
+            )
 
     async def _paid(
         self, request: ModelRequest, route: Route, principal: Principal, deadline: float, estimate: Usage, cost: int
     ) -> RoutedReply:
         reservation = await self._budgets.reserve(principal, estimate.total, cost)
-        used, paid = 0, 0
-        try:
-            routed = await self._first_answer(request, route, deadline)
-            used, paid = routed.reply.usage.total, routed.cost_micros
-            return routed
-        finally:
-            self._budgets.settle(reservation, used, paid)
-
-    async def _first_answer(self, request: ModelRequest, route: Route, deadline: float) -> RoutedReply:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        bill = self._bill()
+        started = asyncio.get_running_loop().time()
         errors: list[CallError] = []
+        try:
+            for ask in self._asks(request, route, deadline, bill, errors):
+                try:
+                    reply = await self._caller.ask(ask)
+                except CALL_ERRORS:
+                    continue
+                return _routed(reply, ask, route, started)
+            raise _nobody(route, deadline, errors)
+        finally:
+            self._budgets.settle(reservation, bill.tokens, bill.cost_micros)
+
+    async def stream(
+        self, request: ModelRequest, route: str, principal: Principal, deadline: float, caps: Caps = NO_CAPS
+    ) -> AsyncGenerator[TextDelta | RoutedReply, None]:
+        """One answer, piece by piece and whole at last; from no cache.
+
+        The next provider is tried only before the first piece. The budget is settled before the last item, and
+        also where the answer breaks off, the consumer closes the stream or is cancelled: what was written by
+        then is estimated and paid for.
+
+        Raises as `complete` does, and ModelStreamBroken where the provider broke off after the first piece.
+        """
+        chosen, estimate, cost = self._admitted(request, route, caps)
+        reservation = await self._reserved(principal, estimate, cost, deadline)
+        bill = self._bill()
+        started = asyncio.get_running_loop().time()
+        try:
+            ask, begun = await self._begun(request, chosen, deadline, bill)
+            async with aclosing(begun.rest):
+                item = begun.first
+                while isinstance(item, TextDelta):
+                    yield item
+                    item = await anext(begun.rest)
+        except ModelStreamBroken as error:
+            if asyncio.get_running_loop().time() + _NO_TIME_S >= deadline:
+                raise DeadlineExceeded(_TOO_LATE) from error
+            raise
+        finally:
+            self._budgets.settle(reservation, bill.tokens, bill.cost_micros)
+        yield _routed(item, ask, chosen, started)
+
+    async def _begun(self, request: ModelRequest, route: Route, deadline: float, bill: Bill) -> tuple[Ask, Begun]:
+        errors: list[CallError] = []
+        for ask in self._asks(request, route, deadline, bill, errors):
+            try:
+                return ask, await self._caller.begin(ask)
+            except CALL_ERRORS:
+                continue
+        raise _nobody(route, deadline, errors)
+
+    async def _reserved(self, principal: Principal, estimate: Usage, cost: int, deadline: float) -> Reservation:
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                return await self._budgets.reserve(principal, estimate.total, cost)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(_TOO_LATE) from None
+
+    def _asks(
+        self, request: ModelRequest, route: Route, deadline: float, bill: Bill, errors: list[CallError]
+    ) -> Iterator[Ask]:
+        """The providers in their order, for as long as there is time."""
+        loop = asyncio.get_running_loop()
         for index, client in enumerate(route.providers):
             left = deadline - loop.time()
             if left < _NO_TIME_S:
@@ -194,42 +264,49 @@ class ModelRouter:
                 self._metrics.model_fallbacks.labels(route.name).inc()
             # An equal part of the time for each that is left, so that a slow one leaves some to its stand-in.
             until = loop.time() + left / (len(route.providers) - index)
-            try:
-                reply = await self._caller.ask(client, request, route.name, until, errors)
-            except CALL_ERRORS:
-                continue
-            failed = sum(isinstance(error, ModelError) for error in errors)
-            cost_micros = self._count_reply(reply, client)
-            return RoutedReply(
-                reply,
-                client.provider,
-                route.name,
-                cost_micros,
-                attempts=failed + 1,
-                cached=False,
-                model_s=loop.time() - started,
-                stand_in=index > 0,
-            )
-        if loop.time() + _NO_TIME_S >= deadline:
-            raise DeadlineExceeded(_TOO_LATE) from (errors[-1] if errors else None)
-        raise ModelUnavailable(
-            f"No provider of the model route '{route.name}' answered: {' '.join(error.detail for error in errors)}",
-            retry_after=max((retry_after(error) or 1.0 for error in errors), default=1.0),
-        ) from errors[-1]
+            yield Ask(client, request, route.name, until, deadline, bill, errors)
 
-    def _count_reply(self, reply: ModelReply, client: ModelClient) -> int:
-        """Its cost in micro-USD."""
-        cost = self._prices.cost_micros(client.provider, client.model, reply.usage, self._clock().date())
-        tokens = self._metrics.model_tokens
-        tokens.labels(client.provider, "input").inc(reply.usage.input_tokens)
-        tokens.labels(client.provider, "output").inc(reply.usage.output_tokens)
-        tokens.labels(client.provider, "cached").inc(reply.usage.cached_tokens)
-        self._metrics.model_cost_usd.labels(client.provider).inc(cost / 1_000_000)
-        return cost
+    def _admitted(self, request: ModelRequest, route: str, caps: Caps) -> tuple[Route, Usage, int]:
+        """The route, and what the request may take at most: tokens, and micro-USD."""
+        chosen = self._routes.get(route)
+        if chosen is None:
+            raise ConfigError(f"There is no model route '{route}': choose one of {', '.join(sorted(self._routes))}.")
+        estimate = Usage(estimate_input_tokens(request), request.max_tokens)
+        cost = self._dearest(chosen, estimate)
+        self._budgets.check_request(caps, estimate.total, cost)
+        return chosen, estimate, cost
+
+    def _bill(self) -> Bill:
+        return Bill(self._prices, self._metrics, self._clock().date())
 
     def _dearest(self, route: Route, usage: Usage) -> int:
         today = self._clock().date()
         return max(self._prices.cost_micros(c.provider, c.model, usage, today) for c in route.providers)
 
-    def _count_cache(self, result: str) -> None:
-        self._metrics.answer_cache_requests.labels(result).inc()
+
+def _routed(reply: ModelReply, ask: Ask, route: Route, started: float) -> RoutedReply:
+    failed = sum(isinstance(error, ModelError) for error in ask.errors)
+    return RoutedReply(
+        reply,
+        ask.client.provider,
+        route.name,
+        ask.bill.cost_micros,
+        attempts=failed + 1,
+        cached=False,
+        model_s=asyncio.get_running_loop().time() - started,
+        stand_in=ask.client is not route.providers[0],
+    )
+
+
+def _nobody(route: Route, deadline: float, errors: list[CallError]) -> TrellisError:
+    """Why no provider of the route answered."""
+    if asyncio.get_running_loop().time() + _NO_TIME_S >= deadline:
+        late = DeadlineExceeded(_TOO_LATE)
+        late.__cause__ = errors[-1] if errors else None
+        return late
+    down = ModelUnavailable(
+        f"No provider of the model route '{route.name}' answered: {' '.join(error.detail for error in errors)}",
+        retry_after=max((retry_after(error) or 1.0 for error in errors), default=1.0),
+    )
+    down.__cause__ = errors[-1]
+    return down

@@ -1,7 +1,19 @@
 """What a cache is to the rooms above."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+MAX_TTL_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A kept value, the seconds it still lives and what it came from."""
+
+    value: bytes
+    ttl_s: float
+    tags: tuple[str, ...] = ()
 
 
 class Cache(Protocol):
@@ -10,7 +22,7 @@ class Cache(Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def set(self, key: str, value: bytes, ttl_s: float, tags: Sequence[str] = ()) -> None:
-        """Keeps the value for `ttl_s` seconds; `tags` name what it came from, for `drop`."""
+        """Keeps the value for `ttl_s` seconds (a day at most); `tags` name what it came from, for `drop`."""
 
     async def drop(self, *tags: str) -> int:
         """Removes every entry that carries one of the tags, in this process and in the shared tier; how many."""

@@ -1,8 +1,9 @@
 """Texts to vectors: WordLlama inside the process, or any OpenAI-compatible server."""
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,8 +15,11 @@ import numpy as np
 import orjson
 import stamina
 
+from app.cache.base import MAX_TTL_S, Entry
+from app.cache.flight import SingleFlight
+from app.cache.tiered import TieredCache
 from app.errors import ConfigError, Unavailable
-from app.knowledge.base import Vectors
+from app.knowledge.base import Embedder, Vectors
 from app.retry_after import parse_retry_after
 
 # 2,000 characters take about 0.6 ms: under that, a thread costs more than it saves.
@@ -132,6 +136,39 @@ class OpenAiEmbedder:
                 f"says {self.dimension}."
             )
         return vectors
+
+
+class CachedEmbedder:
+    """Another embedder, asked once a day for each text; texts that are asked for at the same time are sent once."""
+
+    def __init__(self, inner: Embedder, cache: TieredCache) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._flights: SingleFlight[Mapping[str, bytes]] = SingleFlight()
+        self.name = inner.name
+        self.dimension = inner.dimension
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return await self._inner.embed(texts)
+        keys = [self._key(text) for text in texts]
+        wanted = dict(zip(keys, texts, strict=True))
+        rows = await self._cache.get_many(list(wanted))
+        missing = {key: text for key, text in wanted.items() if key not in rows}
+        if missing:
+            fresh, _shared = await self._flights.run(" ".join(missing), lambda: self._fresh(missing))
+            rows.update(fresh)
+        packed = bytearray().join(rows[key] for key in keys)
+        return np.frombuffer(packed, np.float32).reshape(len(texts), self.dimension)
+
+    async def _fresh(self, missing: Mapping[str, str]) -> Mapping[str, bytes]:
+        vectors = await self._inner.embed(list(missing.values()))
+        rows = {key: row.tobytes() for key, row in zip(missing, vectors, strict=True)}
+        await self._cache.set_many({key: Entry(row, MAX_TTL_S) for key, row in rows.items()})
+        return rows
+
+    def _key(self, text: str) -> str:
+        return hashlib.sha256(f"{self.name}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _backoff(error: Exception) -> bool | float:

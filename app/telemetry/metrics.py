@@ -76,6 +76,10 @@ QUEUE = Label("queue", source="queues that packs register")
 JOB = Label("job", source="jobs that packs register")
 AGENT = Label("agent", source="agent specs that packs declare")
 PACK = Label("pack", source="folders of app/packs")
+CACHE = Label("cache", ("models", "answers", "semantic", "embeddings", "retrieval"))
+
+
+STATUSES = ("queued", "processing", "ready", "failed")
 
 
 def _counter(attribute: str, help: str, *labels: Label, unit: str = "") -> MetricSpec:
@@ -124,6 +128,13 @@ _MODEL = (
         Label("outcome", ("ok", "error", "timeout", "rate_limited", "cancelled")),
         buckets=CALL_BUCKETS,
     ),
+    _histogram(
+        "model_first_token_seconds",
+        "Time from a streamed model call's start to the first piece of its answer.",
+        PROVIDER,
+        MODEL_ROUTE,
+        buckets=CALL_BUCKETS,
+    ),
     _counter(
         "model_tokens",
         "Tokens of model calls.",
@@ -154,11 +165,6 @@ _TOOLS = (
 
 _AGENT = (
     _counter(
-        "answer_cache_requests",
-        "Look-ups in the answer cache; 'shared' joined a call that was already under way.",
-        Label("result", ("hit", "miss", "shared", "bypass")),
-    ),
-    _counter(
         "budget_refusals",
         "Runs refused because a budget was spent, by whose budget it was.",
         Label("scope", ("request", "tenant")),
@@ -173,6 +179,20 @@ _AGENT = (
     ),
 )
 
+_CACHES = (
+    _counter(
+        "cache_requests",
+        "Look-ups in a cache by where they ended: in process (l1), in Redis (l2) or in neither; 'shared' joined a call "
+        "that was under way, 'bypass' could not be answered from a cache, 'off' found it switched off.",
+        CACHE,
+        Label("tier", ("l1", "l2", "none")),
+        Label("result", ("hit", "miss", "shared", "bypass", "off")),
+    ),
+    _gauge("cache_entries", "Entries that this process keeps.", CACHE),
+    _gauge("cache_bytes", "Bytes that this process's entries take.", CACHE, unit="bytes"),
+    _counter("cache_saved_usd", "Cost in US dollars of the model calls that a cache spared.", CACHE, unit="usd"),
+)
+
 _KNOWLEDGE = (
     _histogram("retrieval_duration_seconds", "Time of one retrieval, cache included.", buckets=LATENCY_BUCKETS),
     _counter(
@@ -180,10 +200,15 @@ _KNOWLEDGE = (
         "Retrievals by what they found.",
         Label("result", ("found", "empty", "error")),
     ),
+    _gauge("documents", "Documents of all bots, by how far they are.", Label("status", STATUSES)),
     _counter(
-        "retrieval_cache_requests",
-        "Look-ups in the retrieval cache.",
-        Label("result", ("hit", "miss", "shared")),
+        "ingest_documents",
+        "Documents taken into an index, by how it ended; 'overtaken' made room for newer content or a deletion.",
+        Label("outcome", ("ready", "unchanged", "overtaken", "failed")),
+    ),
+    _counter("ingest_chunks", "Chunks embedded and stored."),
+    _histogram(
+        "ingest_duration_seconds", "Time to take one document in, reading its file included.", buckets=JOB_BUCKETS
     ),
     _counter("quarantined_chunks", "Chunks kept out of evidence because they carry instructions to the agent."),
 )
@@ -245,6 +270,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_MODEL,
     *_TOOLS,
     *_AGENT,
+    *_CACHES,
     *_KNOWLEDGE,
     *_DECISIONS,
     *_JOBS,
@@ -264,6 +290,7 @@ class Metrics:
     http_in_flight: Gauge
     rate_limited: Counter
     model_call_duration_seconds: Histogram
+    model_first_token_seconds: Histogram
     model_tokens: Counter
     model_cost_usd: Counter
     model_fallbacks: Counter
@@ -272,13 +299,19 @@ class Metrics:
     tool_duration_seconds: Histogram
     effects_parked: Gauge
     approvals_pending: Gauge
-    answer_cache_requests: Counter
+    cache_requests: Counter
+    cache_entries: Gauge
+    cache_bytes: Gauge
+    cache_saved_usd: Counter
     budget_refusals: Counter
     agent_steps: Histogram
     agent_run_duration_seconds: Histogram
     retrieval_duration_seconds: Histogram
     retrieval_requests: Counter
-    retrieval_cache_requests: Counter
+    documents: Gauge
+    ingest_documents: Counter
+    ingest_chunks: Counter
+    ingest_duration_seconds: Histogram
     quarantined_chunks: Counter
     decisions: Counter
     decision_duration_seconds: Histogram

@@ -1,6 +1,7 @@
 """The agent room under test: models that follow a script, and everything around them built as the container does."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,15 +12,16 @@ from pydantic import BaseModel, ConfigDict
 from app.agent.breaker import Breakers
 from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Budgets
-from app.agent.cache import Cache, LruCache
 from app.agent.loop import Agent
-from app.agent.model import Message, ModelClient, ModelReply, ModelRequest, ToolCall, Usage
+from app.agent.model import Message, ModelClient, ModelReply, ModelRequest, TextDelta, ToolCall, Usage
 from app.agent.models import ToolMode
 from app.agent.prices import ModelPrice, Prices
 from app.agent.prompts import Prompt, PromptStatus, make_prompt
 from app.agent.resilience import RetryPolicy
 from app.agent.routing import ModelRouter, Route
 from app.agent.tools import Effect, EffectLedger, Tool, ToolContext, ToolExecutor, ToolPolicies, ToolRegistry
+from app.cache.lru import LruCache
+from app.cache.tiered import TieredCache
 from app.clock import Clock
 from app.governance.audit import Audit
 from app.principal import Principal, Role
@@ -59,6 +61,12 @@ class ScriptedModel:
         if isinstance(step, str):
             return reply(step)
         return reply("", step) if isinstance(step, tuple) else await step(request)
+
+    async def stream(self, request: ModelRequest, *, timeout_s: float) -> AsyncGenerator[TextDelta | ModelReply, None]:
+        whole = await self.complete(request, timeout_s=timeout_s)
+        for word in re.findall(r"\S+\s*", whole.text):
+            yield TextDelta(word)
+        yield whole
 
 
 def reply(text: str, calls: tuple[ToolCall, ...] = (), *, usage: Usage = Usage(100, 20)) -> ModelReply:  # noqa: B008
@@ -115,7 +123,7 @@ def build_room(
     *clients: ModelClient,
     tools: Iterable[Tool] = (),
     caps: DailyCaps = DailyCaps(),  # noqa: B008
-    cache: Cache | None = None,
+    cache: LruCache | None = None,
     ledger: EffectLedger | None = None,
     breaker: Mapping[str, Any] | None = None,
     retry: RetryPolicy = AT_ONCE,
@@ -135,7 +143,7 @@ def build_room(
         [Route(ROUTE, tuple(providers))],
         breakers,
         prices(providers),
-        cache or LruCache(),
+        TieredCache("models", cache or LruCache(), None, metrics),
         budgets,
         metrics=metrics,
         clock=clock,

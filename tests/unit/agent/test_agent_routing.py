@@ -7,11 +7,12 @@ import pytest
 from app.agent.breaker import Breakers
 from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Caps
-from app.agent.cache import LruCache
 from app.agent.model import ModelError, ModelReply, ModelRequest, ModelTimeout, ToolCall, Usage
 from app.agent.offline import OFFLINE
 from app.agent.prices import Prices
 from app.agent.routing import DeadlineExceeded, ModelRouter, ModelUnavailable, Route, RoutedReply
+from app.cache.lru import LruCache
+from app.cache.tiered import TieredCache
 from app.errors import BudgetExceeded, ConfigError
 from app.storage.db import Database
 from tests.conftest import StillClock
@@ -43,6 +44,10 @@ async def complete(
         deadline,
         **settings,  # type: ignore[arg-type]
     )
+
+
+def lookups(room: Room, result: str, tier: str = "none") -> float:
+    return room.count("cache_requests_total", cache="models", tier=tier, result=result)
 
 
 def hang(seconds: float = 30) -> Callable[[ModelRequest], Awaitable[ModelReply]]:
@@ -156,7 +161,7 @@ async def test_an_answer_is_given_again_from_the_cache_for_nothing(db: Database,
     assert model.calls == 1
     assert (second.cached, second.cost_micros, second.attempts, second.model_s) == (True, 0, 0, 0)
     assert replace(second.reply, duration_s=0) == replace(first.reply, duration_s=0)
-    assert [room.count("answer_cache_requests_total", result=r) for r in ("miss", "hit", "shared")] == [1, 1, 0]
+    assert (lookups(room, "miss"), lookups(room, "hit", "l1"), lookups(room, "shared")) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +205,7 @@ async def test_a_replay_asks_the_provider_and_keeps_nothing(db: Database, clock:
     await complete(room)
     assert (await complete(room, use_cache=False)).reply.text == "two"
     assert (await complete(room)).reply.text == "one"
-    assert room.count("answer_cache_requests_total", result="bypass") == 1
+    assert lookups(room, "bypass") == 1
 
 
 async def test_what_is_no_whole_first_choice_answer_is_not_kept(db: Database, clock: StillClock) -> None:
@@ -229,7 +234,7 @@ async def test_a_hundred_identical_misses_make_one_call_and_pay_once(db: Databas
     assert model.calls == 1
     assert sum(routed.cost_micros for routed in answers) == 140
     assert (await room.budgets.usage(AGENT.tenant_id)).spent.tokens == 120
-    assert room.count("answer_cache_requests_total", result="shared") == 99
+    assert lookups(room, "shared") == 99
 
 
 def slow(seconds: float) -> Callable[[ModelRequest], Awaitable[ModelReply]]:
@@ -312,8 +317,9 @@ async def test_routes_are_checked_at_the_start(db: Database, clock: StillClock) 
     room = build_room(db, clock)
 
     def router(route: Route, known: Prices) -> ModelRouter:
+        cache = TieredCache("models", LruCache(), None, room.metrics)
         return ModelRouter(
-            [route], Breakers(room.metrics), known, LruCache(), room.budgets, metrics=room.metrics, clock=clock
+            [route], Breakers(room.metrics), known, cache, room.budgets, metrics=room.metrics, clock=clock
         )
 
     model = ScriptedModel("one")

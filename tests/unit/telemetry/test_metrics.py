@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from app.telemetry.metrics import CATALOGUE, PREFIX, Kind, Metrics, MetricSpec, foreign_label_values
 
-UNITS = {"", "seconds", "usd", "tokens", "steps"}
+UNITS = {"", "seconds", "usd", "tokens", "steps", "bytes"}
 PHASE_TARGETS_S = {0.1, 0.3, 0.5, 1.0, 2.0, 3.0}
 PERSON_OR_TENANT = {
     "tenant",

@@ -1,38 +1,11 @@
-"""Answers kept by their exact question, and one upstream call for many who ask at once."""
+"""One upstream call for many who ask at once."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
-
-from cachetools import TLRUCache
+from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
-
-
-class Cache(Protocol):
-    """Bytes by key. A store that is down answers None and drops what is set: it is never an error."""
-
-    async def get(self, key: str) -> bytes | None: ...
-
-    async def set(self, key: str, value: bytes, ttl_s: float) -> None: ...
-
-
-class LruCache:
-    """In process: the least recently used go first, each entry lives as long as it was set for."""
-
-    def __init__(self, max_entries: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
-        self._entries: TLRUCache[str, tuple[bytes, float]] = TLRUCache(
-            max_entries, ttu=lambda _key, entry, now: now + entry[1], timer=clock
-        )
-
-    async def get(self, key: str) -> bytes | None:
-        entry = self._entries.get(key)
-        return None if entry is None else entry[0]
-
-    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
-        self._entries[key] = (value, ttl_s)
 
 
 @dataclass(slots=True)

@@ -1,27 +1,10 @@
+"""One call for many who ask at once."""
+
 import asyncio
 
 import pytest
 
-from app.agent.cache import LruCache, SingleFlight
-
-
-async def test_an_entry_lives_as_long_as_it_was_set_for() -> None:
-    now = [0.0]
-    cache = LruCache(10, clock=lambda: now[0])
-    await cache.set("short", b"1", 5)
-    await cache.set("long", b"2", 50)
-    now[0] = 6
-    assert await cache.get("short") is None
-    assert await cache.get("long") == b"2"
-
-
-async def test_the_least_recently_used_entry_goes_first() -> None:
-    cache = LruCache(2)
-    await cache.set("a", b"1", 60)
-    await cache.set("b", b"2", 60)
-    await cache.get("a")
-    await cache.set("c", b"3", 60)
-    assert [await cache.get(key) for key in "abc"] == [b"1", None, b"3"]
+from app.cache.flight import SingleFlight
 
 
 class Upstream:
