@@ -15,7 +15,7 @@ from app.agent.model import Message, ModelRequest, TextDelta, Usage
 from app.agent.parsing import InvalidAnswer, parse_answer
 from app.agent.prompts import Prompt
 from app.agent.routing import DeadlineExceeded, ModelRouter
-from app.agent.steps import AgentFailed, Bounded, Run, Steps
+from app.agent.steps import AgentFailed, Bounded, Run, Steps, Tell
 from app.agent.talk import TalkItem, TalkResult, TalkSpec
 from app.agent.tools import ToolExecutor, ToolOutcome
 from app.errors import BudgetExceeded
@@ -131,6 +131,7 @@ class Agent:
         subject_id: str,
         deadline_s: float,
         streamed: bool,
+        tell: Tell | None = None,
     ) -> AsyncGenerator[TalkItem, None]:
         """Answers in free text; the last item is the TalkResult. Close it (`aclosing`) where you leave early.
 
@@ -141,6 +142,7 @@ class Agent:
             subject_id: whom or what the turn is about, for tools and the audit log.
             deadline_s: seconds for all of it; the spec's own cap on time holds too.
             streamed: False asks for whole replies, which costs less: the text then comes in one piece.
+            tell: what the model is told of a call that is done; its result where None.
 
         No reply comes from a cache: who talks caches whole answers. A turn that is left early or cancelled ends
         the model call, and what it used is paid for.
@@ -159,6 +161,8 @@ class Agent:
         )
         deadline, capped = _deadline(spec, deadline_s)
         run = Run(principal, spec, subject_id, request, deadline, capped, fresh=True, streamed=streamed)
+        if tell is not None:
+            run.tell = tell
         with self._observed(run, started):
             async with aclosing(self._steps.until_answer(run)) as items:
                 async for item in items:

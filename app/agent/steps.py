@@ -5,10 +5,10 @@ into, a write that it asks for is refused. Writes are planned by the pack's own 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import orjson
 from opentelemetry import trace
@@ -31,6 +31,9 @@ MAX_CALLS_A_TURN: Final = 8
 MAX_RESULT_CHARACTERS: Final = 16_000
 _MAX_NAME: Final = 64
 _OUT_OF_STEPS: Final = "No more tools: answer now, with what you have."
+
+Tell = Callable[[ToolOutcome], Any]
+"""What the model is told of a call that is done: JSON values."""
 
 
 class AgentFailed(TrellisError):
@@ -61,7 +64,8 @@ class Run:
     """What one run knows, and what it has used so far.
 
     `deadline` is of the event loop's clock; `capped`: it is the spec's own cap on time. `fresh` passes the cache
-    of replies by; `streamed` has each answer come piece by piece, from no cache.
+    of replies by; `streamed` has each answer come piece by piece, from no cache. `tell` is what the model is told of a
+    call that is done.
     """
 
     principal: Principal
@@ -72,6 +76,7 @@ class Run:
     capped: bool
     fresh: bool = False
     streamed: bool = False
+    tell: Tell = field(default=lambda outcome: outcome.result)
     id: str = field(default_factory=lambda: new_id("run"))
     span: trace.Span = trace.INVALID_SPAN
     steps: int = 0
@@ -173,7 +178,7 @@ class Steps:
             outcomes = await _by(run.deadline, self._outcomes(run, reply.tool_calls))
         for call_id, call, outcome in zip(ids, reply.tool_calls, outcomes, strict=True):
             run.outcomes.append(outcome)
-            run.say(_told(call, outcome))
+            run.say(_told(call, outcome, run.tell))
             yield ToolEnded(call_id, outcome)
 
     async def _outcomes(self, run: Run, calls: Sequence[ToolCall]) -> list[ToolOutcome]:
@@ -216,9 +221,9 @@ async def _by(deadline: float, work: Awaitable[Result]) -> Result:
         raise DeadlineExceeded("The agent did not answer in time: ask again, or allow more time.") from None
 
 
-def _told(call: ToolCall, outcome: ToolOutcome) -> Message:
+def _told(call: ToolCall, outcome: ToolOutcome, tell: Tell) -> Message:
     """A tool's outcome as the model reads it."""
-    told = outcome.result if outcome.state is OutcomeState.DONE else {"error": outcome.error}
+    told = tell(outcome) if outcome.state is OutcomeState.DONE else {"error": outcome.error}
     text = orjson.dumps(told).decode()
     if len(text) > MAX_RESULT_CHARACTERS:
         text = f"{text[:MAX_RESULT_CHARACTERS]} (cut: the result has {len(text)} characters)"
