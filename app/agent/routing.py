@@ -101,6 +101,10 @@ class ModelRouter:
         self._cache_ttl_s = cache_ttl_s
         self._flights: SingleFlight[RoutedReply] = SingleFlight()
 
+    def identity(self, route: str) -> str:
+        """The route with its models, in order: changes where another model may answer. Raises ConfigError."""
+        return " ".join(self._route(route).identity)
+
     async def complete(
         self,
         request: ModelRequest,
@@ -268,13 +272,17 @@ class ModelRouter:
 
     def _admitted(self, request: ModelRequest, route: str, caps: Caps) -> tuple[Route, Usage, int]:
         """The route, and what the request may take at most: tokens, and micro-USD."""
-        chosen = self._routes.get(route)
-        if chosen is None:
-            raise ConfigError(f"There is no model route '{route}': choose one of {', '.join(sorted(self._routes))}.")
+        chosen = self._route(route)
         estimate = Usage(estimate_input_tokens(request), request.max_tokens)
         cost = self._dearest(chosen, estimate)
         self._budgets.check_request(caps, estimate.total, cost)
         return chosen, estimate, cost
+
+    def _route(self, name: str) -> Route:
+        chosen = self._routes.get(name)
+        if chosen is None:
+            raise ConfigError(f"There is no model route '{name}': choose one of {', '.join(sorted(self._routes))}.")
+        return chosen
 
     def _bill(self) -> Bill:
         return Bill(self._prices, self._metrics, self._clock().date())
