@@ -76,16 +76,31 @@ def chunk_markdown(
     a repeated table head or a short rest.
     """
     bounds = bounds or Bounds()
+    sections = _merge_small(_sections(text), bounds)
+    headed = ((" > ".join(_path(title, section.path)), section) for section in sections)
+    pieces = ((heading, piece) for heading, section in headed for piece in _pieces(section.blocks, bounds))
+    return _numbered(pieces, document_id, slug, title, tags, generation)
+
+
+def chunk_given(
+    document_id: str, slug: str, title: str, texts: Sequence[str], tags: Sequence[str] = (), generation: str = ""
+) -> list[Chunk]:
+    """The pieces that whoever sent the document cut, as they are; their heading is the title."""
+    return _numbered(((title, text) for text in texts), document_id, slug, title, tags, generation)
+
+
+def _numbered(
+    pieces: Iterable[tuple[str, str]], document_id: str, slug: str, title: str, tags: Sequence[str], generation: str
+) -> list[Chunk]:
+    """Chunks of (heading, text), each with its id: a piece that comes twice has two."""
     chunks: list[Chunk] = []
     seen: dict[str, int] = {}
     salt = (generation,) if generation else ()
-    for section in _merge_small(_sections(text), bounds):
-        heading = " > ".join(_path(title, section.path))
-        for piece in _pieces(section.blocks, bounds):
-            key = "\0".join((*salt, document_id, title, heading, piece, *tags))
-            seen[key] = seen.get(key, 0) + 1
-            digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32]
-            chunks.append(Chunk(f"chk_{digest}", document_id, slug, title, heading, len(chunks), piece, tuple(tags)))
+    for heading, piece in pieces:
+        key = "\0".join((*salt, document_id, title, heading, piece, *tags))
+        seen[key] = seen.get(key, 0) + 1
+        digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32]
+        chunks.append(Chunk(f"chk_{digest}", document_id, slug, title, heading, len(chunks), piece, tuple(tags)))
     return chunks
 
 

@@ -1,26 +1,55 @@
 """Documents into the index: idempotent, restartable, with instructions to the agent kept out."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.cache.base import bot_tag, document_tag
 from app.clock import Clock
-from app.errors import InvalidInput, NotFound, TrellisError
-from app.governance.injection import Finding, suspicious
+from app.errors import ConfigError, Conflict, InvalidInput, NotFound, TrellisError
 from app.ids import new_id
-from app.knowledge.base import Chunk, Embedder, Namespace, VectorStore
-from app.knowledge.chunking import Bounds, chunk_markdown, front_matter
-from app.knowledge.models import ChunkRow, Document, DocumentStatus
-from app.knowledge.page import Page, check_scope
-from app.knowledge.repository import ChunkRepository, DocumentRepository, namespaces
+from app.knowledge.base import Namespace, VectorStore
+from app.knowledge.chunking import front_matter
+from app.knowledge.generations import FIRST, Generation, Generations
+from app.knowledge.indexing import Cut, Indexer, Overtaken, present, sentence
+from app.knowledge.models import Document, DocumentStatus
+from app.knowledge.page import File, Page, check_scope, title_of
+from app.knowledge.repository import ChunkRepository, DocumentHeads, DocumentRepository, UploadRepository, namespaces
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
+from app.telemetry.spans import KNOWLEDGE_PARSE, MEDIA_TYPE, span
 
 log = structlog.get_logger(__name__)
+
+Within = Callable[[AsyncSession], Awaitable[None]]
+_NONE: frozenset[str] = frozenset()
+
+
+class Text(Protocol):
+    """What was read out of a file: Markdown, and the title that the file gives itself."""
+
+    @property
+    def title(self) -> str | None: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Reader(Protocol):
+    async def text(self, content: bytes, media_type: str, file_name: str | None) -> Text:
+        """Raises InvalidInput, with a sentence that names the file and what to do."""
+
+
+class Caches(Protocol):
+    async def drop(self, *tags: str) -> int:
+        """Removes what was made from the things that the tags name, in every tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +58,7 @@ class Ingested:
 
     Args:
         changed: False where the same content was ready already and nothing was done.
-        embedded: chunks that were new and had to be embedded.
+        embedded: chunks that were new and had to be embedded, over all generations of the index.
         quarantined: chunks kept out of evidence.
     """
 
@@ -42,45 +71,45 @@ class Ingested:
     quarantined: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Screened:
-    """The chunks of a document, and what was found in those that carry instructions."""
-
-    chunks: Sequence[Chunk]
-    findings: Mapping[str, Sequence[Finding]]
-
-    @property
-    def clean(self) -> list[Chunk]:
-        return [chunk for chunk in self.chunks if chunk.id not in self.findings]
-
-
 class Ingestor:
     """Keeps rows and vectors in step.
 
-    The order of a put: row to `processing`; new vectors in; vectors of vanished chunks out; then rows, `ready`
-    and the index version in one transaction. A crash between leaves `processing`, which `reconcile` repairs; a
-    reader meanwhile sees old and new chunks of the document, never a foreign one. Work on one document is in
-    turn inside a process; across processes its caller holds a job key a document.
+    The order: the document's row; its chunks' rows, `queued`; new vectors in, batch by batch; vectors of vanished
+    chunks out; then `ready` and the index version in one transaction. A crash between leaves what a second run goes
+    on from. A reader meanwhile sees old and new chunks of the document, never a foreign one. Who comes second to a
+    document that changed or went meanwhile takes its own vectors out again, so a delete waits for nobody.
+
+    Args:
+        reader: without one, files are refused.
+        caches: told of every document that changes or goes.
     """
 
     def __init__(
         self,
         db: Database,
         store: VectorStore,
-        embedder: Embedder,
+        generations: Generations,
         versions: IndexVersions,
         metrics: Metrics,
         clock: Clock,
-        bounds: Bounds | None = None,
+        *,
+        reader: Reader | None = None,
+        caches: Caches | None = None,
     ) -> None:
         self._db = db
         self._store = store
-        self._embedder = embedder
+        self._generations = generations
         self._versions = versions
         self._metrics = metrics
         self._clock = clock
-        self._bounds = bounds or Bounds()
-        self._locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
+        self._reader = reader
+        self._caches = caches
+        self._indexer = Indexer(db, store, generations, metrics, clock)
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def indexer(self) -> Indexer:
+        return self._indexer
 
     async def put(
         self, tenant_id: str, bot: str, slug: str, title: str, text: str, tags: Sequence[str] = ()
@@ -90,7 +119,11 @@ class Ingestor:
         Raises InvalidInput for content that cannot be kept; what fails later is on the row (`failed`,
         `last_error`) and raised, and the version that was ready before still answers.
         """
-        return await self.process(tenant_id, await self.queue(tenant_id, bot, slug, title, text, tags))
+        async with self._db.transaction() as session:
+            document, _ = await self.keep(session, tenant_id, bot, Page(slug, title, text, tuple(tags)))
+            # Nobody else is to take it up.
+            document.job_id = None
+        return await self._ingest(document, attempts=1)
 
     async def put_page(self, tenant_id: str, bot: str, source: str) -> Ingested:
         """A Markdown page whose front matter holds `slug`, `title` and perhaps `tags`."""
@@ -100,96 +133,221 @@ class Ingestor:
             raise InvalidInput("A page's front matter must hold 'slug' and 'title' as text, and 'tags' as a list.")
         return await self.put(tenant_id, bot, slug, title, text, [str(tag) for tag in tags])
 
-    async def queue(self, tenant_id: str, bot: str, slug: str, title: str, text: str, tags: Sequence[str] = ()) -> str:
-        """Keeps the document as `queued` for `process`, and answers its id; one that is ready and the same stays so."""
-        page = Page(slug, title, text, tuple(tags))
-        page.check()
-        check_scope(tenant_id, bot)
-        async with self._db.transaction() as session:
-            documents = DocumentRepository(session, tenant_id)
-            document = await documents.by_slug(bot, slug)
-            if document is None:
-                document = documents.add(self._blank(bot, slug))
-            elif self._is_ready(document, page):
-                return document.id
-            document.title, document.body, document.tags = title, text, list(tags)
-            document.content_hash, document.updated_at = page.content_hash, self._clock()
-            document.status, document.last_error = DocumentStatus.QUEUED, None
-        return document.id
+    async def keep(self, session: AsyncSession, tenant_id: str, bot: str, given: Page | File) -> tuple[Document, bool]:
+        """Keeps what was given as `queued`, and whether it is new; what is ready, or under way, and the same stays so.
 
-    async def process(self, tenant_id: str, document_id: str) -> Ingested:
-        """Chunks, screens, embeds and indexes a kept document. Safe to run again at any point."""
-        async with self._db.reading() as session:
+        Raises InvalidInput or TooLarge for what cannot be kept.
+        """
+        given.check()
+        check_scope(tenant_id, bot)
+        documents = DocumentRepository(session, tenant_id)
+        document = await documents.by_slug(bot, given.slug)
+        if document is None:
+            document = documents.add(self._blank(bot, given.slug))
+        elif document.content_hash == given.content_hash and self._stands(document):
+            return document, False
+        self._fill_in(document, given)
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise Conflict(f"'{given.slug}' is being put in by another request as well: try again.") from error
+        uploads = UploadRepository(session, tenant_id)
+        if isinstance(given, File):
+            await uploads.put(document, given.content)
+        else:
+            await uploads.remove(document.id)
+        return document, True
+
+    async def process(self, tenant_id: str, document_id: str, *, attempts: int = 1) -> Ingested:
+        """Reads, chunks, screens, embeds and indexes a kept document. Safe to run again at any point.
+
+        `attempts` above 1 waits for an embedder that is away. Raises NotFound for a document that is gone.
+        """
+        async with self._db.transaction() as session:
             document = await DocumentRepository(session, tenant_id).get(document_id)
-        async with self._lock(Namespace(tenant_id, document.bot), document.slug):
-            document = await self._start(tenant_id, document_id)
-            if document.status == DocumentStatus.READY:
-                return _outcome(document, embedded=0, changed=False)
-            try:
-                return await self._index(document)
-            except Exception as error:
-                await self._fail(document, error)
-                raise
+        return await self._ingest(document, attempts=attempts)
 
     async def delete(self, tenant_id: str, bot: str, slug: str) -> None:
-        """Takes the document out of answers first, then out of the tables. Raises NotFound."""
-        namespace = Namespace(tenant_id, bot)
-        async with self._lock(namespace, slug):
-            async with self._db.reading() as session:
-                document = await DocumentRepository(session, tenant_id).by_slug(bot, slug)
-            if document is None:
-                raise NotFound(f"There is no document '{slug[:80]}' in the knowledge of '{bot[:80]}'.")
-            await self._store.delete(namespace, [document.id])
-            async with self._db.transaction() as session:
-                await ChunkRepository(session, tenant_id).remove(document.id)
-                await session.delete(document)
-                version = await self._versions.bump(session, namespace)
-            self._versions.moved(namespace, version)
-
-    async def forget(self, tenant_id: str, bot: str) -> int:
-        """Removes a bot's whole knowledge; answers how many documents there were."""
-        namespace = Namespace(tenant_id, bot)
-        await self._store.drop(namespace)
+        """As `remove`, by slug."""
         async with self._db.transaction() as session:
-            documents = await DocumentRepository(session, tenant_id).of_bot(bot)
+            document = await DocumentHeads(session, tenant_id).by_slug(bot, slug)
+        if document is None:
+            raise NotFound(f"There is no document '{slug[:80]}' in the knowledge of '{bot[:80]}'.")
+        await self.remove(tenant_id, bot, document.id)
+
+    async def remove(self, tenant_id: str, bot: str, document_id: str, within: Within | None = None) -> None:
+        """Takes the document out of answers first, then out of the tables, then what caches made of it.
+
+        `within` runs in the transaction that removes the rows. Raises NotFound.
+        """
+        async with self._db.transaction() as session:
+            await self._of_bot(session, tenant_id, bot, document_id)
+        written = await self._generations.written(tenant_id, bot)
+        await self._take_out(tenant_id, bot, written, [document_id])
+        async with self._db.transaction() as session:
+            await session.delete(await self._of_bot(session, tenant_id, bot, document_id))
+            state = await self._versions.bump(session, Namespace(tenant_id, bot))
+            if within is not None:
+                await within(session)
+        self._versions.moved(Namespace(tenant_id, bot), state)
+        # A job may have put a batch in before it could see that the rows are gone.
+        await self._take_out(tenant_id, bot, written, [document_id])
+        await self._forget_answers(document_tag(tenant_id, document_id), bot_tag(tenant_id, bot))
+
+    async def forget(self, tenant_id: str, bot: str, within: Within | None = None) -> int:
+        """Removes a bot's whole knowledge; answers how many documents there were. `within` as in `remove`."""
+        written = await self._generations.written(tenant_id, bot)
+        for generation in written:
+            await self._store.drop(Namespace(tenant_id, bot, generation.id))
+        async with self._db.transaction() as session:
+            documents = await DocumentHeads(session, tenant_id).of_bot(bot)
             for document in documents:
-                await ChunkRepository(session, tenant_id).remove(document.id)
                 await session.delete(document)
-            version = await self._versions.bump(session, namespace)
-        self._versions.moved(namespace, version)
+            state = await self._versions.bump(session, Namespace(tenant_id, bot))
+            if within is not None:
+                await within(session)
+        self._versions.moved(Namespace(tenant_id, bot), state)
+        await self._take_out(tenant_id, bot, written, [document.id for document in documents])
+        await self._forget_answers(bot_tag(tenant_id, bot))
         return len(documents)
 
     async def reconcile(self) -> int:
         """Repairs what a crash, a changed embedder or a lost index left behind; answers how many documents.
 
         Meant for start-up, before anything is served. A document that fails again stays `failed` and does not
-        stop the others.
+        stop the others; one that has a job is the job's.
         """
         async with self._db.reading() as session:
             found = await namespaces(session)
         return sum([await self._reconcile(namespace) for namespace in found])
 
+    async def fail(self, document: Document, error: Exception) -> None:
+        """Says on the row what went wrong, unless other content took its place."""
+        log.error("document cannot be indexed", document_id=document.id, error=str(error))
+        async with self._db.transaction() as session:
+            kept = await DocumentRepository(session, document.tenant_id).locked(document.id)
+            if kept is not None and kept.content_hash == document.content_hash:
+                kept.status, kept.last_error = DocumentStatus.FAILED, sentence(error)
+
+    async def _ingest(self, document: Document, *, attempts: int) -> Ingested:
+        if document.status == DocumentStatus.READY:
+            self._metrics.ingest_documents.labels(outcome="unchanged").inc()
+            return _outcome(document, embedded=0, changed=False)
+        started = perf_counter()
+        async with self._locks.setdefault((document.tenant_id, document.id), asyncio.Lock()):
+            try:
+                done, outcome = await self._index(document, attempts), "ready"
+            except Overtaken:
+                done, outcome = await self._overtaken(document), "overtaken"
+            except Exception as error:
+                self._metrics.ingest_documents.labels(outcome="failed").inc()
+                await self.fail(document, error)
+                raise
+        self._metrics.ingest_documents.labels(outcome=outcome).inc()
+        self._metrics.ingest_duration_seconds.observe(perf_counter() - started)
+        return done
+
+    async def _index(self, document: Document, attempts: int) -> Ingested:
+        document = await self._read(document)
+        written = await self._generations.written(document.tenant_id, document.bot)
+        cuts = [await self._indexer.cut(document, generation) for generation in written]
+        ready = await self._plan(document, cuts)
+        try:
+            embedded = sum([await self._indexer.embed(document, cut, ready, attempts=attempts) for cut in cuts])
+            kept = await self._finish(document, cuts)
+        except Overtaken:
+            await self._indexer.withdraw(document, cuts)
+            raise
+        self._metrics.quarantined_chunks.inc(len(cuts[0].findings))
+        await self._forget_answers(document_tag(document.tenant_id, document.id))
+        return _outcome(kept, embedded=embedded, changed=True)
+
+    async def _read(self, document: Document) -> Document:
+        """The document with its text: as it was given, or out of the file that was. Raises Overtaken."""
+        async with self._db.transaction() as session:
+            upload = await UploadRepository(session, document.tenant_id).find(document.id)
+            if upload is None:
+                return document
+            kept = await present(session, document)
+            kept.status = DocumentStatus.PROCESSING
+        if self._reader is None:
+            raise ConfigError("This process reads no files: put the text in instead.")
+        with span(KNOWLEDGE_PARSE, {MEDIA_TYPE: kept.media_type}):
+            found = await self._reader.text(upload.content, kept.media_type, kept.file_name)
+        if found.title and kept.title == title_of(kept.file_name or ""):
+            kept.title = found.title.strip()[:200] or kept.title
+        kept.body = found.text
+        Page(kept.slug, kept.title, kept.body, tuple(kept.tags)).check()
+        return kept
+
+    async def _plan(self, document: Document, cuts: Sequence[Cut]) -> frozenset[str]:
+        async with self._db.transaction() as session:
+            kept = await present(session, document)
+            ready = await self._indexer.plan(session, kept, cuts)
+            kept.status, kept.last_error = DocumentStatus.PROCESSING, None
+            kept.title, kept.body = document.title, document.body
+            kept.chunk_count, kept.quarantined_count = len(cuts[0].chunks), len(cuts[0].findings)
+            first = (cut.generation.embedder for cut in cuts if cut.generation.id == FIRST)
+            kept.embedder = next(first, "")
+        return ready
+
+    async def _finish(self, document: Document, cuts: Sequence[Cut]) -> Document:
+        namespace = Namespace(document.tenant_id, document.bot)
+        async with self._db.transaction() as session:
+            kept = await self._indexer.settle(session, document, cuts)
+            kept.status = DocumentStatus.READY
+            await UploadRepository(session, document.tenant_id).remove(document.id)
+            state = await self._versions.bump(session, namespace)
+        self._versions.moved(namespace, state)
+        return kept
+
+    async def _overtaken(self, document: Document) -> Ingested:
+        """How the document stands that newer content took over. Raises NotFound for one that was deleted."""
+        async with self._db.transaction() as session:
+            now = await DocumentRepository(session, document.tenant_id).get(document.id)
+        return _outcome(now, embedded=0, changed=False)
+
+    async def _take_out(
+        self, tenant_id: str, bot: str, written: Sequence[Generation], document_ids: Sequence[str]
+    ) -> None:
+        for generation in written:
+            await self._store.delete(Namespace(tenant_id, bot, generation.id), document_ids)
+
+    async def _forget_answers(self, *tags: str) -> None:
+        if self._caches is not None:
+            await self._caches.drop(*tags)
+
+    async def _of_bot(self, session: AsyncSession, tenant_id: str, bot: str, document_id: str) -> Document:
+        documents = DocumentHeads(session, tenant_id)
+        document = await documents.first(Document.id == document_id, Document.bot == bot)
+        if document is None:
+            raise documents.not_found(document_id)
+        return document
+
     async def _reconcile(self, namespace: Namespace) -> int:
-        stored = await self._store.chunk_ids(namespace)
+        tenant_id, bot, _ = namespace
+        written = [one.id for one in await self._generations.written(tenant_id, bot)]
+        # Before the rows are read: a document that comes in between is then no stranger.
+        stored = {one: await self._store.chunk_ids(namespace._replace(generation=one)) for one in written}
         async with self._db.reading() as session:
-            documents = await DocumentRepository(session, namespace.tenant_id).of_bot(namespace.bot)
-            expected = await ChunkRepository(session, namespace.tenant_id).evidence_ids(namespace.bot)
+            documents = await DocumentHeads(session, tenant_id).of_bot(bot)
+            chunks = ChunkRepository(session, tenant_id)
+            expected = {one: await chunks.evidence_ids(bot, one) for one in written}
         known = {document.id for document in documents}
-        await self._store.delete(namespace, [document_id for document_id in stored if document_id not in known])
-        none: frozenset[str] = frozenset()
-        broken = [
-            document
-            for document in documents
-            if self._needs_repair(document, stored.get(document.id, none), expected.get(document.id, none))
-        ]
+        lost: set[str] = set()
+        for one in written:
+            strangers = [document_id for document_id in stored[one] if document_id not in known]
+            await self._store.delete(namespace._replace(generation=one), strangers)
+            lost |= {id for id in known if stored[one].get(id, _NONE) != expected[one].get(id, _NONE)}
+        broken = [document for document in documents if self._needs_repair(document, lost)]
         for document in broken:
             await self._repair(document)
         return len(broken)
 
-    def _needs_repair(self, document: Document, stored: frozenset[str], expected: frozenset[str]) -> bool:
+    def _needs_repair(self, document: Document, lost: set[str]) -> bool:
         if document.status == DocumentStatus.READY:
-            return document.embedder != self._embedder.name or stored != expected
-        return document.status != DocumentStatus.FAILED
+            return document.id in lost or not self._stands(document)
+        return document.status != DocumentStatus.FAILED and document.job_id is None
 
     async def _repair(self, document: Document) -> None:
         try:
@@ -200,92 +358,35 @@ class Ingestor:
         except TrellisError as error:
             log.error("document cannot be repaired", document_id=document.id, error=error.detail)
 
-    def _lock(self, namespace: Namespace, slug: str) -> asyncio.Lock:
-        return self._locks.setdefault((namespace.tenant_id, namespace.bot, slug), asyncio.Lock())
+    def _stands(self, document: Document) -> bool:
+        """Whether nothing is to be done for it: it is ready with the settings' embedder, or has a job."""
+        if document.status == DocumentStatus.READY:
+            return document.embedder in ("", self._generations.first.embedder)
+        return document.status != DocumentStatus.FAILED and document.job_id is not None
 
     def _blank(self, bot: str, slug: str) -> Document:
+        now = self._clock()
         return Document(
             id=new_id("doc"),
-            created_at=self._clock(),
+            created_at=now,
             bot=bot,
             slug=slug,
             embedder="",
+            body="",
             chunk_count=0,
             quarantined_count=0,
         )
 
-    def _is_ready(self, document: Document, page: Page) -> bool:
-        same = document.content_hash == page.content_hash and document.embedder == self._embedder.name
-        return same and document.status == DocumentStatus.READY
-
-    async def _start(self, tenant_id: str, document_id: str) -> Document:
-        async with self._db.transaction() as session:
-            document = await DocumentRepository(session, tenant_id).get(document_id)
-            if document.status != DocumentStatus.READY:
-                document.status, document.last_error = DocumentStatus.PROCESSING, None
-        return document
-
-    async def _index(self, document: Document) -> Ingested:
-        namespace = Namespace(document.tenant_id, document.bot)
-        # Regular expressions over a long document: not on the event loop.
-        screened = await asyncio.to_thread(_screen, document, self._bounds)
-        await self._store.ensure(namespace, self._embedder.dimension)
-        stored = (await self._store.chunk_ids(namespace, document.id)).get(document.id, frozenset())
-        clean = screened.clean
-        # The same chunk under another embedder has another vector.
-        known = stored if document.embedder == self._embedder.name else frozenset()
-        fresh = [chunk for chunk in clean if chunk.id not in known]
-        if fresh:
-            vectors = await self._embedder.embed([chunk.indexed_text for chunk in fresh])
-            await self._store.upsert(namespace, fresh, vectors)
-        await self._store.delete_chunks(namespace, sorted(stored - {chunk.id for chunk in clean}))
-        kept = await self._finish(namespace, document, screened)
-        self._metrics.quarantined_chunks.inc(len(screened.findings))
-        return _outcome(kept, embedded=len(fresh), changed=True)
-
-    async def _finish(self, namespace: Namespace, document: Document, screened: _Screened) -> Document:
-        async with self._db.transaction() as session:
-            kept = await DocumentRepository(session, namespace.tenant_id).get(document.id)
-            if kept.content_hash == document.content_hash:
-                kept.status = DocumentStatus.READY
-            # Otherwise newer content was queued meanwhile: its own `process` follows and finishes it.
-            kept.embedder = self._embedder.name
-            kept.chunk_count, kept.quarantined_count = len(screened.chunks), len(screened.findings)
-            rows = [_row(chunk, screened.findings.get(chunk.id, ()), self._clock) for chunk in screened.chunks]
-            await ChunkRepository(session, namespace.tenant_id).replace(document.id, rows)
-            version = await self._versions.bump(session, namespace)
-        self._versions.moved(namespace, version)
-        return kept
-
-    async def _fail(self, document: Document, error: Exception) -> None:
-        said = error.detail if isinstance(error, TrellisError) else "An internal error stopped it: try again."
-        log.error("document cannot be indexed", document_id=document.id, error=str(error))
-        async with self._db.transaction() as session:
-            kept = await DocumentRepository(session, document.tenant_id).find(document.id)
-            if kept is not None and kept.content_hash == document.content_hash:
-                kept.status, kept.last_error = DocumentStatus.FAILED, said
-
-
-def _screen(document: Document, bounds: Bounds) -> _Screened:
-    chunks = chunk_markdown(document.id, document.slug, document.title, document.body, document.tags, bounds)
-    findings = {chunk.id: found for chunk in chunks if (found := suspicious(chunk.indexed_text))}
-    whole = suspicious(document.body)
-    if whole and not findings:
-        # What only the whole text shows (a comment over two chunks) cannot be pinned to one of them.
-        findings = {chunk.id: whole for chunk in chunks}
-    return _Screened(chunks, findings)
-
-
-def _row(chunk: Chunk, findings: Sequence[Finding], clock: Clock) -> ChunkRow:
-    return ChunkRow(
-        id=chunk.id,
-        created_at=clock(),
-        document_id=chunk.document_id,
-        ordinal=chunk.ordinal,
-        heading=chunk.heading,
-        text=chunk.text,
-        findings=[{"rule": finding.rule, "excerpt": finding.excerpt} for finding in findings],
-    )
+    def _fill_in(self, document: Document, given: Page | File) -> None:
+        document.tags, document.media_type = list(given.tags), given.media_type
+        document.content_hash, document.updated_at = given.content_hash, self._clock()
+        document.status, document.last_error = DocumentStatus.QUEUED, None
+        if isinstance(given, File):
+            document.title, document.file_name = given.kept_title, given.file_name
+            document.size_bytes = len(given.content)
+        else:
+            document.title, document.body, document.file_name = given.title, given.text, None
+            document.size_bytes = len(given.text.encode())
 
 
 def _outcome(document: Document, *, embedded: int, changed: bool) -> Ingested:

@@ -2,12 +2,23 @@
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
+
+import orjson
 
 from app.errors import InvalidInput, TooLarge
 
 MAX_CHARACTERS = 1_000_000
 MAX_TAGS = 20
+MAX_CHUNKS = 10_000
+MAX_CHUNK_CHARACTERS = 8_000
+MAX_SLUG = 96
+MARKDOWN = "text/markdown"
+# A document whose chunks its sender cut: its body is a JSON list of their texts.
+CHUNKS = "application/vnd.trellis.chunks+json"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,95}")
 _SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 # Rows and vectors of another cut of the same text are not the same: part of the content's hash.
@@ -22,11 +33,13 @@ class Page:
     title: str
     text: str
     tags: tuple[str, ...]
+    media_type: str = MARKDOWN
 
     @property
     def content_hash(self) -> str:
         """SHA-256 over what the index is made of."""
-        return hashlib.sha256("\0".join((_CUT, self.title, self.text, *self.tags)).encode()).hexdigest()
+        kind = () if self.media_type == MARKDOWN else (self.media_type,)
+        return _hash(*kind, self.title, self.text, *self.tags)
 
     def check(self) -> None:
         """Raises InvalidInput or TooLarge, naming what is wrong."""
@@ -47,6 +60,81 @@ class Page:
             )
         if not all(map(_is_text, (self.title, self.text, *self.tags))):
             raise InvalidInput(f"The document '{self.slug}' holds characters that are not text: save it as UTF-8.")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it is handed in; its text is found later.
+
+    Args:
+        title: as it was given; without one the file's own title counts, else its name.
+        media_type: what the content is, already told from its bytes.
+        file_name: without a folder.
+    """
+
+    slug: str
+    title: str | None
+    content: bytes
+    tags: tuple[str, ...]
+    media_type: str
+    file_name: str
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over what was given: the same file again is known without being read."""
+        digest = hashlib.sha256(self.content).hexdigest()
+        return _hash("file", self.title or "", self.media_type, digest, *self.tags)
+
+    @property
+    def kept_title(self) -> str:
+        return self.title or title_of(self.file_name)
+
+    def check(self) -> None:
+        """Raises InvalidInput, naming what is wrong; what is in the file is looked at by its parser."""
+        if not self.content:
+            raise InvalidInput(f"The file '{self.file_name[:80]}' is empty.")
+        Page(self.slug, self.kept_title, "-", self.tags).check()
+
+
+def given_chunks(slug: str, title: str, texts: Sequence[str], tags: Sequence[str]) -> Page:
+    """A document in the pieces that its sender cut. Raises InvalidInput for none, too many, or one out of bounds."""
+    if not 1 <= len(texts) <= MAX_CHUNKS:
+        raise InvalidInput(f"A document has 1 to {MAX_CHUNKS:,} chunks, not {len(texts):,}: split it.")
+    for number, text in enumerate(texts):
+        if not text.strip() or len(text) > MAX_CHUNK_CHARACTERS:
+            raise InvalidInput(f"Chunk {number} must have 1 to {MAX_CHUNK_CHARACTERS:,} characters.")
+        if not _is_text(text):
+            raise InvalidInput(f"Chunk {number} holds characters that are not text: send it as UTF-8.")
+    return Page(slug, title, orjson.dumps(list(texts)).decode(), tuple(tags), CHUNKS)
+
+
+def slug_of(name: str) -> str:
+    """A slug made from a name: the same one each time, and another one for a name that had to be bent to fit.
+
+    `guides/Set up.md` becomes `guides-set-up`, a name without a Latin letter `document-` and a hash.
+    """
+    path = PurePath(name.replace("\\", "/"))
+    stem = str(path.with_suffix("")) if path.name else name
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    lost = not slug or any(letter.isalpha() and not letter.isascii() for letter in _without_accents(stem))
+    if lost or len(slug) > MAX_SLUG:
+        slug = f"{(slug or 'document')[: MAX_SLUG - 9].rstrip('-')}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+    return slug
+
+
+def title_of(file_name: str) -> str:
+    """A title made from a file's name, at most 200 characters."""
+    words = re.sub(r"[\s_-]+", " ", PurePath(file_name).stem).strip()
+    return (words or "Untitled")[:200]
+
+
+def _without_accents(text: str) -> str:
+    return "".join(mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark))
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join((_CUT, *parts)).encode()).hexdigest()
 
 
 def check_scope(tenant_id: str, bot: str) -> None:

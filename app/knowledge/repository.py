@@ -107,7 +107,9 @@ class ChunkRepository(TenantRepository[ChunkRow]):
         columns = select(ChunkRow.generation, ChunkRow.status, func.count())
         held = columns.where(*self._of(document_id), ChunkRow.superseded.is_(False))
         found: dict[str, dict[str, int]] = {}
-        for generation, status, count in await self.session.execute(held.group_by(ChunkRow.generation, ChunkRow.status)):
+        for generation, status, count in await self.session.execute(
+            held.group_by(ChunkRow.generation, ChunkRow.status)
+        ):
             found.setdefault(generation, {})[status] = count
         return found
 
@@ -208,13 +210,13 @@ async def unfinished(session: AsyncSession) -> list[tuple[str, str, str]]:
     """Tenant, document and job of what waits for a job, across tenants: for the sweep only."""
     columns = select(Document.tenant_id, Document.id, Document.job_id)
     rows = await session.execute(columns.where(Document.status.in_(UNFINISHED), Document.job_id.is_not(None)))
-    return [(tenant_id, document_id, job_id) for tenant_id, document_id, job_id in rows]
+    return [(tenant_id, document_id, job_id or "") for tenant_id, document_id, job_id in rows]
 
 
 async def count_by_status(session: AsyncSession) -> dict[str, int]:
     """Documents of all tenants by status, 0 for a status that none has."""
-    rows = await session.execute(select(Document.status, func.count()).group_by(Document.status))
-    return dict.fromkeys(map(str, DocumentStatus), 0) | {status: count for status, count in rows}
+    rows = await session.execute(select(Document.status, func.count().label("documents")).group_by(Document.status))
+    return dict.fromkeys(map(str, DocumentStatus), 0) | {row.status: row.documents for row in rows}
 
 
 def _parts(ids: Iterable[str]) -> Iterator[list[str]]:

@@ -13,26 +13,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import yaml
-from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from app.clock import system_clock
-from app.knowledge.edge import EdgeVectors
-from app.knowledge.embedders import WordLlamaEmbedder
-from app.knowledge.ingest import Ingestor
-from app.knowledge.language import Glossary, LanguageGuess
+from app.knowledge.evaluation.workbench import workbench
+from app.knowledge.language import Glossary
 from app.knowledge.ranking import Calibration
-from app.knowledge.retrieve import WORDLLAMA_CALIBRATION, Retriever
-from app.knowledge.versions import IndexVersions
-from app.storage.base import Base
-from app.storage.db import Database
-from app.telemetry.metrics import Metrics
+from app.knowledge.retrieve import WORDLLAMA_CALIBRATION, Tuning
 
 ROOT = Path(__file__).parents[2]
 LEADS = ROOT / "app/packs/leads"
@@ -104,37 +95,16 @@ def _place(entry: tuple[tuple[str, str], list[int]]) -> tuple[bool, bool]:
 
 
 async def ask(found: Sequence[Question], glossary: Glossary) -> list[Answer]:
-    embedder, metrics = WordLlamaEmbedder(), Metrics(CollectorRegistry())
-    with TemporaryDirectory() as folder:
-        db = Database(f"sqlite+aiosqlite:///{folder}/calibrate.db")
-        async with db.writer.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        store = EdgeVectors.open(None)
-        versions = IndexVersions(db, system_clock)
-        ingestor = Ingestor(db, store, embedder, versions, metrics, system_clock)
+    names = ("cosine", "lexical", "intercept", "floor")
+    recording = Recording(*(getattr(WORDLLAMA_CALIBRATION, name) for name in names))
+    async with workbench(glossary=glossary, tuning=Tuning(recording)) as bench:
         for page in sorted((LEADS / "sample/knowledge").glob("*.md")):
-            await ingestor.put_page(TENANT, BOT, page.read_text("utf-8"))
-        recording = Recording(
-            *(getattr(WORDLLAMA_CALIBRATION, name) for name in ("cosine", "lexical", "intercept", "floor"))
-        )
-        retriever = Retriever(
-            store,
-            embedder,
-            versions,
-            metrics,
-            system_clock,
-            glossary=glossary,
-            guess=LanguageGuess.load(),
-            calibration=recording,
-        )
+            await bench.ingestor.put_page(TENANT, BOT, page.read_text("utf-8"))
         answers = []
         for question in found:
             recording.signals.clear()
-            passages = await retriever.search(TENANT, BOT, question.text)
+            passages = await bench.retriever.search(TENANT, BOT, question.text)
             answers.append(Answer(question, [passage.slug for passage in passages], list(recording.signals)))
-        await store.close()
-        await embedder.close()
-        await db.close()
     return answers
 
 

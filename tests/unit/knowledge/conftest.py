@@ -5,16 +5,24 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.cache.lru import LruCache
+from app.cache.tiered import TieredCache
+from app.knowledge.boosts import CachedHistory
 from app.knowledge.chunking import Bounds
+from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.ranking import Calibration
-from app.knowledge.retrieve import Retriever
+from app.knowledge.registry import Embedders
+from app.knowledge.retrieve import Retriever, Tuning
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 from tests.conftest import StillClock
+from tests.support.reading import FakeReader, NotedCaches
 from tests.support.vectors import ReferenceVectors, WordsEmbedder
+
+BOUNDS = Bounds(largest=200, smallest=40, overlap=0)
 
 
 @dataclass
@@ -30,6 +38,13 @@ class Knowledge:
     ingestor: Ingestor
     retriever: Retriever
     registry: CollectorRegistry
+    reader: FakeReader
+    caches: NotedCaches
+
+    def with_embedder(self, embedder: WordsEmbedder) -> Ingestor:
+        """The ingestor of a process whose settings name another embedder."""
+        generations = Generations(self.db, self.versions, Embedders(embedder), BOUNDS)
+        return Ingestor(self.db, self.store, generations, self.versions, self.metrics, self.clock)
 
     def sample(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"trellis_{name}", labels) or 0.0
@@ -40,16 +55,17 @@ def knowledge(db: Database, clock: StillClock) -> Knowledge:
     store, embedder, registry = ReferenceVectors(), WordsEmbedder(), CollectorRegistry()
     metrics = Metrics(registry)
     versions = IndexVersions(db, clock)
-    bounds = Bounds(largest=200, smallest=40, overlap=0)
-    ingestor = Ingestor(db, store, embedder, versions, metrics, clock, bounds)
+    reader, caches = FakeReader(), NotedCaches()
+    generations = Generations(db, versions, Embedders(embedder), BOUNDS)
+    ingestor = Ingestor(db, store, generations, versions, metrics, clock, reader=reader, caches=caches)
     retriever = Retriever(
         store,
-        embedder,
-        versions,
+        generations,
+        TieredCache("retrieval", LruCache(100, 1 << 20, lambda: clock().timestamp()), None, metrics),
         metrics,
-        clock,
         glossary=Glossary.load(),
         guess=LanguageGuess.load(),
-        calibration=Calibration(cosine=4, lexical=4, intercept=-3, floor=0.5),
+        history=CachedHistory(LruCache(100, 1 << 20, lambda: clock().timestamp()), clock),
+        tuning=Tuning(Calibration(cosine=4, lexical=4, intercept=-3, floor=0.5)),
     )
-    return Knowledge(db, clock, store, embedder, versions, metrics, ingestor, retriever, registry)
+    return Knowledge(db, clock, store, embedder, versions, metrics, ingestor, retriever, registry, reader, caches)
