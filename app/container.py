@@ -28,6 +28,8 @@ from app.agent.tools.approvals import Resume
 from app.agent.tools.records import count_waiting
 from app.cache.caches import SWITCHES, Caches
 from app.cache.connection import RedisLink, connect
+from app.cache.lru import LruCache
+from app.cache.redis import RedisCache
 from app.clock import Clock, system_clock
 from app.errors import NotFound
 from app.governance.audit import Audit
@@ -48,12 +50,14 @@ from app.integrations.hours import BusinessHours
 from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
 from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.base import VectorStore
+from app.knowledge.boosts import CachedHistory
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import CachedEmbedder, OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
+from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
 from app.memory import LocalMemory, RedisMemory
@@ -184,7 +188,7 @@ class _Builder:
         redis = self._redis()
         caches = self._caches(metrics, flags, redis)
         session = await self.stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        ports, ingestor, generations = await self._ports(session, metrics, caches)
+        ports, ingestor, generations = await self._ports(session, metrics, flags, caches, redis)
         tool_policies = ToolPolicies(db, clock, audit)
         breakers = Breakers(metrics)
         registry = ToolRegistry(tool for pack in PACKS for tool in pack.tools(ports))
@@ -246,7 +250,7 @@ class _Builder:
 
     async def _flags(self, audit: Audit, metrics: Metrics) -> Flags:
         flags = Flags(self.db, self.clock, audit=audit, metrics=metrics)
-        flags.declare(*(FlagSpec(name, True, what) for name, what in SWITCHES.items()))
+        flags.declare(*(FlagSpec(name, True, what) for name, what in SWITCHES.items()), *RETRIEVAL_FLAGS)
         for pack in PACKS:
             flags.declare(kill_switch(pack.name), *pack.flags)
         await flags.start()
@@ -275,16 +279,28 @@ class _Builder:
         return caches
 
     async def _ports(
-        self, session: aiohttp.ClientSession, metrics: Metrics, caches: Caches
+        self,
+        session: aiohttp.ClientSession,
+        metrics: Metrics,
+        flags: Flags,
+        caches: Caches,
+        redis: RedisLink | None,
     ) -> tuple[Ports, Ingestor, Generations]:
         settings, db, clock = self.settings, self.db, self.clock
         embedders = self._embedders(session, caches)
-        embedder = embedders.default
         store = await self._vectors()
         versions = IndexVersions(db, clock)
         generations = Generations(db, versions, embedders)
         retriever = Retriever(
-            store, embedder, versions, metrics, clock, glossary=Glossary.load(), guess=LanguageGuess.load()
+            store,
+            generations,
+            caches.retrieval,
+            metrics,
+            glossary=Glossary.load(),
+            guess=LanguageGuess.load(),
+            history=CachedHistory(RedisCache(redis, "trellis:history", clock=clock) if redis else LruCache(), clock),
+            switched_on=flags.bool,
+            ttl_s=settings.retrieval_cache_s,
         )
         built = integrations.build(_integration_settings(settings), db, session, clock)
         ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)

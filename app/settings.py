@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     are written for one. `session_secret` signs console cookies.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
     bounds one call; `model_stall_s` is how long a streamed answer may be silent.
-    `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together.
+    `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together;
+    `retrieval_cache_s` is how long a search that found something is good where nothing changed (0: never).
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
     `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(5, ge=1, le=100)
     redis_url: str | None = None
     cache_max_mb: int = Field(32, ge=4, le=4096)
+    retrieval_cache_s: float = Field(3600, ge=0, le=86400)
     worker: bool = True
     worker_concurrency: int = Field(4, ge=1, le=200)
     executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")

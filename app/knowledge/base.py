@@ -46,7 +46,7 @@ class Chunk:
 
     @property
     def embedded_text(self) -> str:
-        """What is embedded: the path twice, for one vector of a long piece says little of the few words that name it."""
+        """What is embedded: the path twice, for one vector of a long piece says little of the words that name it."""
         return f"{self.heading}\n{self.indexed_text}"
 
 

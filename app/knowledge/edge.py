@@ -21,11 +21,11 @@ from cachetools import LRUCache
 
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
-from app.knowledge.ranking import LEAST_COSINE, LEAST_WORDS, Ranking, fuse
+from app.knowledge.ranking import LEAST_COSINE, fuse_hybrid
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
-PointId = int | uuid.UUID
+PointId = int | uuid.UUID | str
 _Record = tuple[Chunk, Vectors]
 
 DENSE = "dense"
@@ -171,6 +171,7 @@ class EdgeVectors:
             for chunk, row in zip(chunks, vectors, strict=True)
         ]
         shard.engine.update(edge.UpdateOperation.upsert_points(points))
+        self._forget(namespace)
 
     def _delete(self, namespace: Namespace, field: str, values: list[str]) -> None:
         shard = self._existing(namespace)
@@ -180,12 +181,14 @@ class EdgeVectors:
             shard.update(edge.UpdateOperation.delete_points([_point_id(value) for value in values]))
         else:
             shard.update(edge.UpdateOperation.delete_points_by_filter(_any_of(field, values)))
+        self._forget(namespace)
 
     def _drop(self, namespace: Namespace) -> None:
         for dimension in self._stored(namespace):
             self._drop_shard(namespace, dimension)
 
     def _drop_shard(self, namespace: Namespace, dimension: int) -> None:
+        self._forget(namespace)
         open_one = self._shards.get(namespace)
         if open_one is not None and open_one.dimension == dimension:
             del self._shards[namespace]
@@ -213,12 +216,7 @@ class EdgeVectors:
         found = shard.query_batch(edge.QueryBatchRequest(_queries(wordings, text, depth, held)))
         nearest = _best_of(found[: len(wordings)])
         words = {point.id: point.score for point in found[-1]}
-        fused = fuse(
-            [
-                Ranking(nearest, dense_weight, LEAST_COSINE, len(nearest) >= depth),
-                Ranking(words, 1 - dense_weight, LEAST_WORDS, len(words) >= depth),
-            ]
-        )
+        fused = fuse_hybrid(nearest, words, dense_weight, depth)
         best = sorted(fused, key=lambda point: (-fused[point], point))[:limit]
         scale = math.log1p(shard.count(edge.CountRequest(exact=False)))
         return [
@@ -226,7 +224,7 @@ class EdgeVectors:
             for point, (chunk, vector) in zip(best, self._fetch(namespace, shard, best), strict=True)
         ]
 
-    def _fetch(self, namespace: Namespace, shard: "edge.EdgeShard", points: Sequence["PointId"]) -> list["_Record"]:
+    def _fetch(self, namespace: Namespace, shard: "edge.EdgeShard", points: Sequence[PointId]) -> list[_Record]:
         """The points' chunks and vectors: to turn one of the engine's into Python's costs as much as to find ten."""
         known = self._records
         records = {point: known[namespace, point] for point in points if (namespace, point) in known}
@@ -319,8 +317,8 @@ def _create(path: Path, dimension: int) -> "edge.EdgeShard":
 
 def _held(tags: Sequence[str], document_ids: Sequence[str]) -> "edge.Filter | None":
     wanted = {"tags": list(tags), "document_id": list(document_ids)}
-    must = [edge.FieldCondition(key=field, match=edge.MatchAny(values)) for field, values in wanted.items() if values]
-    return edge.Filter(must=must) if must else None
+    held = [_any_of(field, values) for field, values in wanted.items() if values]
+    return edge.Filter(must=[*held]) if held else None
 
 
 def _queries(
@@ -338,7 +336,7 @@ def _queries(
     return [*dense, edge.QueryRequest(limit=candidates, query=edge.TextQuery("words", text), filter=held)]
 
 
-def _best_of(rankings: Sequence[Sequence["edge.ScoredPoint"]]) -> dict["PointId", float]:
+def _best_of(rankings: Sequence[Sequence["edge.ScoredPoint"]]) -> dict[PointId, float]:
     """Each point's best similarity in any of the rankings."""
     best: dict[PointId, float] = {}
     for ranking in rankings:
@@ -348,7 +346,7 @@ def _best_of(rankings: Sequence[Sequence["edge.ScoredPoint"]]) -> dict["PointId"
     return best
 
 
-def _record(record: Any) -> "_Record":
+def _record(record: Any) -> _Record:
     return _chunk(record.payload), np.array(record.vector[DENSE], np.float32)
 
 

@@ -41,6 +41,10 @@ class LanguageGuess:
     def load(cls, path: Path = HERE / "languages.yaml") -> "LanguageGuess":
         return cls(yaml.safe_load(path.read_text("utf-8")))
 
+    def is_small(self, word: str) -> bool:
+        """Whether some language counts the word among those that say nothing by themselves."""
+        return any(word.casefold() in known for known in self._weights.values())
+
     def __call__(self, text: str) -> str | None:
         """A two-letter code, or None where nothing tells."""
         letters = sum(character.isalpha() for character in text)

@@ -2,27 +2,68 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
 
 from app.knowledge.base import Hit
 
-RRF_K = 60
+Key = TypeVar("Key", bound=Hashable)
+
+LEAST_COSINE = -1.0
+LEAST_WORDS = 0.0
 
 
-def fuse(rankings: Iterable[tuple[Sequence[str], float]], k: int = RRF_K) -> dict[str, float]:
-    """Weighted reciprocal rank fusion: ids of each ranking (best first) with the ranking's weight, to fused scores.
+@dataclass(frozen=True, slots=True)
+class Ranking(Generic[Key]):
+    """What one way of searching found.
 
-    The sum of weight / (k + rank), ranks from 1; k = 60 as in Cormack, Clarke, Büttcher, "Reciprocal Rank Fusion
-    outperforms Condorcet and individual rank learning methods" (SIGIR 2009). Qdrant's own weighted RRF divides
-    the rank by the weight instead, which makes places in the lighter ranking count for more, not less.
+    Args:
+        scores: of the candidates, in its own unit.
+        weight: its part of the fused score; 0 leaves it out.
+        least: the lowest score that it can give to anything.
+        cut: there were more candidates than were asked for: what is missing may score up to the last one.
     """
-    scores: dict[str, float] = {}
-    for ids, weight in rankings:
-        if weight > 0:
-            for rank, item in enumerate(ids, start=1):
-                scores[item] = scores.get(item, 0.0) + weight / (k + rank)
-    return scores
+
+    scores: Mapping[Key, float]
+    weight: float
+    least: float
+    cut: bool = False
+
+    def shares(self) -> tuple[Mapping[Key, float], float]:
+        """Each candidate's weighted score as a share of the best one's, and what one that is missing gets."""
+        span = max(self.scores.values()) - self.least
+        unit = self.weight / span if span > 0 else 0.0
+        shares = {key: unit * (score - self.least) for key, score in self.scores.items()}
+        return shares, min(shares.values()) if self.cut else 0.0
+
+
+def fuse(rankings: Iterable[Ranking[Key]]) -> dict[Key, float]:
+    """Fused scores, 0 to 1 where the weights add up to 1.
+
+    The convex combination of scores under theoretical min-max normalisation, (score - least) / (best - least), of
+    Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (ACM TOIS 42(1), 2023). It keeps how
+    far apart two candidates are, which the ranks of reciprocal rank fusion forget: where one way of searching knows
+    the answer and the other guesses, the one that knows decides. A candidate that a ranking was cut off before
+    stands at its last one.
+    """
+    parts = [ranking.shares() for ranking in rankings if ranking.weight > 0 and ranking.scores]
+    found = dict.fromkeys(key for shares, _ in parts for key in shares)
+    return {key: sum(shares.get(key, missing) for shares, missing in parts) for key in found}
+
+
+def fuse_hybrid(
+    nearest: Mapping[Key, float], words: Mapping[Key, float], dense_weight: float, asked: int
+) -> dict[Key, float]:
+    """Fused scores of the two ways to search: cosines and BM25 scores, each of the best `asked` candidates at most."""
+    return fuse(
+        [
+            Ranking(nearest, dense_weight, LEAST_COSINE, len(nearest) >= asked),
+            Ranking(words, 1 - dense_weight, LEAST_WORDS, len(words) >= asked),
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +86,41 @@ class Calibration:
 
 
 def order(
-    hits: Iterable[Hit], limit: int, foreign: Callable[[Hit], bool], *, demotion: float = 0.5, repeat: float = 0.85
+    hits: Sequence[Hit],
+    limit: int,
+    worth: Callable[[Hit], float] = lambda _hit: 1.0,
+    *,
+    repeat: float = 0.85,
+    diversity: float = 0.0,
 ) -> list[Hit]:
     """The `limit` best, with variety.
 
     Args:
-        foreign: tells a hit in a language that is neither the question's nor English; it keeps `demotion` of
-            its fused score, so that a French page does not answer a Spanish question before a Spanish one does.
+        worth: what a hit's fused score is multiplied by, before all else.
         repeat: each further chunk of a document that is already chosen keeps this much of its score.
+        diversity: 0 to 1; the weight of likeness to what is chosen against the score, 1 - lambda of maximal marginal
+            relevance (Carbonell, Goldstein, SIGIR 1998). 0 leaves it out.
     """
-    left = {hit.chunk.id: (hit, hit.fused * (demotion if foreign(hit) else 1.0)) for hit in hits}
+    left = {hit.chunk.id: (hit, hit.fused * worth(hit)) for hit in hits}
+    alike = dict.fromkeys(left, 0.0)
     chosen: list[Hit] = []
     per_document: Counter[str] = Counter()
+
+    def marginal(entry: tuple[Hit, float]) -> float:
+        hit, score = entry
+        return (1 - diversity) * score * repeat ** per_document[hit.chunk.document_id] - diversity * alike[hit.chunk.id]
+
     while left and len(chosen) < limit:
-        best, _ = max(left.values(), key=lambda entry: entry[1] * repeat ** per_document[entry[0].chunk.document_id])
+        best, _ = max(left.values(), key=marginal)
         chosen.append(best)
         per_document[best.chunk.document_id] += 1
         del left[best.chunk.id]
+        if diversity > 0 and left:
+            _grow_alike(alike, [hit for hit, _ in left.values()], best)
     return chosen
+
+
+def _grow_alike(alike: dict[str, float], left: Sequence[Hit], chosen: Hit) -> None:
+    """Each remaining hit's likeness to the nearest of the chosen ones."""
+    for hit, likeness in zip(left, np.stack([hit.vector for hit in left]) @ chosen.vector, strict=True):
+        alike[hit.chunk.id] = max(alike[hit.chunk.id], float(likeness))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
-from app.knowledge.ranking import fuse
+from app.knowledge.ranking import fuse_hybrid
 
 DIMENSION = 32
 
@@ -80,16 +80,20 @@ class ReferenceVectors:
         limit: int,
         dense_weight: float = 0.7,
         tags: Sequence[str] = (),
+        document_ids: Sequence[str] = (),
     ) -> list[Hit]:
         everything = self.kept.get(namespace, {})
-        held = {id: e for id, e in everything.items() if not tags or set(tags) & set(e[0].tags)}
+        held = {
+            id: (c, v)
+            for id, (c, v) in everything.items()
+            if (not tags or set(tags) & set(c.tags)) and (not document_ids or c.document_id in document_ids)
+        }
         rows = [row for row in vectors if row.any()]
         near = {id: max(float(row @ v) for row in rows) for id, (_, v) in held.items()} if rows else {}
         lexical = {id: s for id, s in self._bm25(everything, text).items() if id in held}
-        ranked = [(sorted(s, key=lambda id: -s[id]), w) for s, w in ((near, dense_weight), (lexical, 1 - dense_weight))]
-        fused = fuse(ranked)
+        fused = fuse_hybrid(near, lexical, dense_weight, len(held) + 1)
         return [
-            Hit(held[id][0], fused[id], tuple((vectors @ held[id][1]).tolist()), lexical.get(id, 0.0))
+            Hit(held[id][0], fused[id], tuple((vectors @ held[id][1]).tolist()), lexical.get(id, 0.0), held[id][1])
             for id in sorted(fused, key=lambda id: -fused[id])[:limit]
         ]
 

@@ -1,0 +1,1 @@
+"""What retrieval is worth on collections with judgements."""
