@@ -1,54 +1,61 @@
 """An OpenAI-compatible endpoint on loopback that can do what real ones do wrong; counts what it was asked.
 
 Shape: OpenAI, "Create chat completion" (API reference). It enforces the path, the key, the content type and the
-required members, and answers a wrong request as OpenAI does.
+required members, and answers a wrong request as OpenAI does. It speaks HTTP/1.1 itself, in a few lines, because
+it stands beside what is measured and must cost little.
+
+As a process of its own: `python -m tests.support.model_stub PORT` (0 takes a free one) prints its address;
+`GET /count` says what it was asked so far.
 """
 
+import argparse
 import asyncio
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
-from aiohttp import web
-from aiohttp.test_utils import TestServer
+import uvloop
 
-KEY = "sk-stub-0123456789"
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+from tests.support.model_answers import Answer, completion, events, text, tool_calls, tool_then_text
+from tests.support.model_checks import KEY, RESET, Fault, error, refusal
+
+__all__ = ["KEY", "RESET", "Answer", "Cut", "Fault", "Latency", "ModelStub", "error", "text", "tool_calls"]
+
+USAGE: Mapping[str, Any] = {
+    "prompt_tokens": 30,
+    "completion_tokens": 12,
+    "total_tokens": 42,
+    "prompt_tokens_details": {"cached_tokens": 10},
+}
+KINDS = ("reset", "eof", "error", "stall", "429", "slow")
+SLOW_S = 5.0
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What the next request gets instead of an answer. `status` 0: the connection is reset after `delay_s`."""
+class Cut:
+    """How the next streamed answer dies, after so many events: `stall` falls silent and stays open."""
 
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
-
-
-RESET = Fault(status=0)
+    how: Literal["reset", "eof", "error", "stall"]
+    after: int = 3
+    error: Mapping[str, Any] = field(default_factory=lambda: {"message": "overloaded", "code": "server_error"})
 
 
-def error(status: int, message: str, *, code: str | None = None, param: str | None = None, **headers: str) -> Fault:
-    """A refusal as OpenAI words it; `retry_after` becomes a header."""
-    body = {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
-    return Fault(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
+class Latency:
+    """Waits in seconds, before the first event and before each other one; `spread` 0.2 varies them by a fifth.
 
+    The same seed gives the same waits.
+    """
 
-def text(content: str) -> Answer:
-    return lambda _body: {"role": "assistant", "content": content, "refusal": None}
+    def __init__(self, first_s: float = 0.0, piece_s: float = 0.0, *, spread: float = 0.0, seed: int = 0) -> None:
+        self.zero = not first_s and not piece_s
+        self._first_s, self._piece_s, self._spread = first_s, piece_s, spread
+        self._random = random.Random(seed)
 
-
-def tool_calls(*calls: tuple[str, Any]) -> Answer:
-    return lambda _body: {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [
-            {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": arguments}}
-            for n, (name, arguments) in enumerate(calls)
-        ],
-    }
+    def of(self, pieces: int) -> list[float]:
+        means = [self._first_s, *[self._piece_s] * (pieces - 1)]
+        return [mean * self._random.uniform(1 - self._spread, 1 + self._spread) for mean in means]
 
 
 @dataclass
@@ -56,110 +63,251 @@ class ModelStub:
     """`async with ModelStub() as stub:` serves `stub.url` (up to `/v1`).
 
     `refuses` names members and response formats that this endpoint does not take: `max_tokens`, `temperature`,
-    `json_schema`, `json_object`. `usage` None: it counts no tokens.
+    `stream`, `stream_options`, `json_schema`, `json_object`. `usage` None: it counts no tokens. `streams` False:
+    it answers a streamed request whole. `faults` are for the next requests, `cuts` for the next streams. `chances`
+    are shares of requests (0 to 1) that go wrong by themselves, by kind (`KINDS`). `left` counts the requests whose
+    caller went away before the end.
     """
 
     answer: Answer = field(default_factory=lambda: text("Hello."))
-    usage: Mapping[str, Any] | None = field(
-        default_factory=lambda: {
-            "prompt_tokens": 30,
-            "completion_tokens": 12,
-            "total_tokens": 42,
-            "prompt_tokens_details": {"cached_tokens": 10},
-        }
-    )
+    usage: Mapping[str, Any] | None = field(default_factory=lambda: USAGE)
     refuses: frozenset[str] = frozenset()
+    streams: bool = True
+    latency: Latency = field(default_factory=Latency)
     faults: list[Fault] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    chances: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    port: int = 0
+    keep: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
+    calls: int = 0
+    answered: int = 0
+    connections: int = 0
+    left: int = 0
     url: str = ""
 
-    @property
-    def calls(self) -> int:
-        """Requests that came, faulty answers included."""
-        return len(self.headers)
-
     async def __aenter__(self) -> Self:
-        application = web.Application()
-        application.router.add_post("/v1/chat/completions", self._complete)
-        self._server = TestServer(application)
-        await self._server.start_server()
-        self.url = f"http://127.0.0.1:{self._server.port}/v1"
+        self._random = random.Random(self.seed)
+        self._open: set[_Connection] = set()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self, self._open), "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._server.close()
+        self._server.close()
+        for connection in list(self._open):
+            connection.drop()
+        await self._server.wait_closed()
 
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
-        self.headers.append(dict(request.headers))
-        raw = await request.read()
+    def count(self) -> dict[str, int]:
+        return {
+            "calls": self.calls,
+            "answered": self.answered,
+            "connections": self.connections,
+            "left": self.left,
+        }
+
+    def trouble(self) -> Fault | Cut | None:
+        """What goes wrong with the request that came just now."""
         if self.faults:
-            fault = self.faults.pop(0)
-            await asyncio.sleep(fault.delay_s)
-            if fault.status == 0:
-                assert request.transport is not None
-                request.transport.abort()
-            if fault.status != 200 or fault.body:
-                return web.Response(status=fault.status or 500, body=fault.body, headers=fault.headers)
-        refusal = self._refusal(request, raw)
-        if refusal is not None:
-            return web.Response(status=refusal.status, body=refusal.body, content_type="application/json")
-        body = orjson.loads(raw)
-        self.asked.append(body)
-        return web.Response(body=orjson.dumps(self._completion(body)), content_type="application/json")
+            return self.faults.pop(0)
+        for kind, share in self.chances.items():
+            if self._random.random() < share:
+                return _trouble(kind)
+        return None
 
-    def _refusal(self, request: web.Request, raw: bytes) -> Fault | None:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return error(401, f"Incorrect API key provided: {KEY}.", code="invalid_api_key")
-        if request.content_type != "application/json":
-            return error(400, "Send JSON.")
+    def take(self, headers: Mapping[str, str], raw: bytes) -> tuple[dict[str, Any], Fault | None]:
+        """The body of a request and why it is refused; what is taken is kept in `asked` where `keep` is set."""
         try:
             body = orjson.loads(raw)
         except ValueError:
-            return error(400, "We could not parse the JSON body of your request.")
-        return self._refused_member(body) or _wrong_messages(body)
-
-    def _refused_member(self, body: Mapping[str, Any]) -> Fault | None:
-        wanted = body.get("response_format", {}).get("type")
-        if wanted in self.refuses:
-            return error(400, f"response_format of type {wanted} is not supported.", param="response_format")
-        for member in ("max_tokens", "temperature"):
-            if member in body and member in self.refuses:
-                return error(400, f"Unsupported parameter: '{member}'.", code="unsupported_parameter", param=member)
-        return _wrong_schema(body) if wanted == "json_schema" else None
-
-    def _completion(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        message = self.answer(body)
-        return {
-            "id": f"chatcmpl-{len(self.asked)}",
-            "object": "chat.completion",
-            "created": 1_772_442_000,
-            "model": f"{body['model']}-2026-01-01",
-            "choices": [
-                {"index": 0, "message": message, "finish_reason": "tool_calls" if "tool_calls" in message else "stop"}
-            ],
-        } | ({"usage": self.usage} if self.usage is not None else {})
+            body = None
+        refused = refusal(headers, body, self.refuses)
+        if refused is None:
+            self.answered += 1
+            if self.keep:
+                self.asked.append(body)
+        return body, refused
 
 
-def _wrong_schema(body: Mapping[str, Any]) -> Fault | None:
-    wanted = body["response_format"]["json_schema"]
-    schema = wanted["schema"]
-    closed = schema.get("additionalProperties") is False and schema.get("required") == list(schema["properties"])
-    if wanted.get("name") and (closed or not wanted.get("strict")):
-        return None
-    return error(400, "Invalid schema for response_format: all properties are required.", param="response_format")
+class _Connection(asyncio.Protocol):
+    """One connection: a request at a time, answered at once where nothing has to be waited for."""
+
+    def __init__(self, stub: ModelStub, open_ones: "set[_Connection]") -> None:
+        self._stub = stub
+        self._open = open_ones
+        self._received = b""
+        self._answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._open.add(self)
+        self._stub.connections += 1
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._open.discard(self)
+        if self._answering is not None and not self._answering.done():
+            self._stub.left += 1
+            self._answering.cancel()
+
+    def drop(self) -> None:
+        if self._answering is not None:
+            self._answering.cancel()
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        line, *lines = self._received[:end].decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)}
+        whole = end + 4 + int(headers.get("content-length", 0))
+        if len(self._received) < whole:
+            return
+        raw, self._received = self._received[end + 4 : whole], self._received[whole:]
+        self._handle(line, headers, raw)
+
+    def _handle(self, line: str, headers: Mapping[str, str], raw: bytes) -> None:
+        if line.startswith("GET /count "):
+            self._send(200, orjson.dumps(self._stub.count()))
+            return
+        if not line.startswith("POST /v1/chat/completions "):
+            self._send(404, b'{"error": {"message": "not found"}}')
+            return
+        self._stub.calls += 1
+        if self._stub.keep:
+            self._stub.headers.append(headers)
+        trouble = self._stub.trouble()
+        if trouble is None and self._stub.latency.zero and not self._stub.cuts:
+            self._answer_at_once(headers, raw)
+        else:
+            self._answering = asyncio.ensure_future(self._answer(headers, raw, trouble))
+
+    def _answer_at_once(self, headers: Mapping[str, str], raw: bytes) -> None:
+        body, refused = self._stub.take(headers, raw)
+        if refused is not None:
+            self._send(refused.status, refused.body, refused.headers)
+        elif body.get("stream") and self._stub.streams:
+            sent = b"".join(_event(data) for data in (*self._events(body), b"[DONE]"))
+            self._transport.write(b"%s%x\r\n%s\r\n0\r\n\r\n" % (_CHUNKED_HEAD, len(sent), sent))
+        else:
+            self._send(200, self._whole(body))
+
+    async def _answer(self, headers: Mapping[str, str], raw: bytes, trouble: Fault | Cut | None) -> None:
+        if isinstance(trouble, Fault):
+            await asyncio.sleep(trouble.delay_s)
+            if trouble.status == 0:
+                self._transport.abort()
+                return
+            if trouble.status != 200 or trouble.body:
+                self._send(trouble.status, trouble.body, trouble.headers)
+                return
+        body, refused = self._stub.take(headers, raw)
+        if refused is not None:
+            self._send(refused.status, refused.body, refused.headers)
+        elif body.get("stream") and self._stub.streams:
+            cut = trouble if isinstance(trouble, Cut) else self._stub.cuts.pop(0) if self._stub.cuts else None
+            await self._stream(self._events(body), cut)
+        else:
+            written = sum(1 for _ in self._events(body))
+            await asyncio.sleep(sum(self._stub.latency.of(written)))
+            self._send(200, self._whole(body))
+
+    async def _stream(self, datas: list[bytes], cut: Cut | None) -> None:
+        # Without a length and unchunked, so that where the connection ends the answer ends properly.
+        self._transport.write(_CLOSING_HEAD)
+        for data, wait in zip(datas[: cut.after if cut else None], self._stub.latency.of(len(datas)), strict=False):
+            if wait:
+                await asyncio.sleep(wait)
+            self._transport.write(_event(data))
+        if cut is None:
+            self._transport.write(_event(b"[DONE]"))
+        elif cut.how == "stall":
+            await asyncio.Event().wait()
+        elif cut.how == "error":
+            self._transport.write(_event(orjson.dumps({"error": cut.error})))
+        elif cut.how == "reset":
+            # What was written has to be read first: a reset throws away what waits in the receiver's buffer.
+            await asyncio.sleep(0.05)
+            self._transport.abort()
+            return
+        self._transport.close()
+
+    def _events(self, body: Mapping[str, Any]) -> list[bytes]:
+        return list(events(body, self._stub.answer(body), self._stub.usage, self._stub.answered))
+
+    def _whole(self, body: Mapping[str, Any]) -> bytes:
+        return completion(body, self._stub.answer(body), self._stub.usage, self._stub.answered)
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = (
+            f"HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+        )
+        self._transport.write(head.encode() + body)
 
 
-def _wrong_messages(body: Mapping[str, Any]) -> Fault | None:
-    if not isinstance(body.get("model"), str) or not body.get("messages"):
-        return error(400, "you must provide a model and messages")
-    expected: set[str] = set()
-    for message in body["messages"]:
-        if message["role"] == "tool":
-            if message.get("tool_call_id") not in expected:
-                return error(400, "messages with role 'tool' must answer a preceding tool call")
-            expected.discard(message["tool_call_id"])
-        elif expected:
-            return error(400, "every tool call must be followed by its tool message")
-        expected |= {call["id"] for call in message.get("tool_calls", ())}
-    return error(400, "every tool call must be followed by its tool message") if expected else None
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_CLOSING_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+def _event(data: bytes) -> bytes:
+    return b"data: %s\n\n" % data
+
+
+def _trouble(kind: str) -> Fault | Cut:
+    if kind == "429":
+        return error(429, "Rate limit reached.", code="rate_limit_exceeded", Retry_After="1")
+    if kind == "slow":
+        return Fault(delay_s=SLOW_S)
+    return Cut(kind)  # type: ignore[arg-type]
+
+
+async def _serve(stub: ModelStub) -> None:
+    async with stub:
+        print(stub.url, flush=True)
+        await asyncio.Event().wait()
+
+
+def _chances(parser: argparse.ArgumentParser, given: Iterable[str]) -> dict[str, float]:
+    chances: dict[str, float] = {}
+    for item in given:
+        kind, _, share = item.partition("=")
+        if kind not in KINDS:
+            parser.error(f"there is no fault '{kind}': choose of {', '.join(KINDS)}")
+        chances[kind] = float(share)
+    return chances
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.support.model_stub", description="A model endpoint that is none.")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--words", type=int, default=20, help="length of an answer")
+    parser.add_argument("--tool", action="store_true", help="call the first tool that is offered, then answer")
+    parser.add_argument("--first-ms", type=float, default=0.0)
+    parser.add_argument("--piece-ms", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=0.0, help="of the waits, 0 to 1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fault", action="append", default=[], metavar="KIND=SHARE", help=", ".join(KINDS))
+    given = parser.parse_args()
+    content = " ".join(["word"] * given.words)
+    latency = Latency(given.first_ms / 1000, given.piece_ms / 1000, spread=given.spread, seed=given.seed)
+    stub = ModelStub(
+        tool_then_text(content) if given.tool else text(content),
+        latency=latency,
+        chances=_chances(parser, given.fault),
+        seed=given.seed,
+        port=given.port,
+        keep=False,
+    )
+    uvloop.run(_serve(stub))
+
+
+if __name__ == "__main__":
+    main()

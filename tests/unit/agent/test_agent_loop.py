@@ -9,10 +9,11 @@ from sqlalchemy import select
 
 from app.agent.budget_store import DailyCaps
 from app.agent.budgets import Caps
-from app.agent.loop import MAX_CALLS_A_TURN, AgentFailed, AgentResult, AgentSpec
+from app.agent.loop import AgentResult, AgentSpec
 from app.agent.model import ModelError, ModelReply, ModelRequest, ToolCall, Usage
 from app.agent.parsing import InvalidAnswer, parse_answer
 from app.agent.routing import DeadlineExceeded, ModelUnavailable
+from app.agent.steps import MAX_CALLS_A_TURN, AgentFailed
 from app.agent.tools import Effect, OutcomeState, Tool, ToolContext
 from app.errors import BudgetExceeded
 from app.governance.models import AuditEntry
