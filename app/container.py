@@ -51,12 +51,15 @@ from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
 from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.base import VectorStore
 from app.knowledge.boosts import CachedHistory
+from app.knowledge.building import Building
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import CachedEmbedder, OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.generations import Generations
+from app.knowledge.indexing import Indexer
 from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
+from app.knowledge.reindex import Reindexing
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
@@ -108,6 +111,7 @@ class Container:
     open_as: Principal | None
     approvals: Approvals
     tool_policies: ToolPolicies
+    reindexing: Reindexing
     model: str
     kit: Kit
     runtimes: Mapping[str, PackRuntime] = field(default_factory=dict)
@@ -188,7 +192,7 @@ class _Builder:
         redis = self._redis()
         caches = self._caches(metrics, flags, redis)
         session = await self.stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        ports, ingestor, generations = await self._ports(session, metrics, flags, caches, redis)
+        ports, ingestor, building = await self._ports(session, metrics, flags, caches, redis)
         tool_policies = ToolPolicies(db, clock, audit)
         breakers = Breakers(metrics)
         registry = ToolRegistry(tool for pack in PACKS for tool in pack.tools(ports))
@@ -216,12 +220,13 @@ class _Builder:
             agent=Agent(router, executor, metrics),
             executor=executor,
             ingestor=ingestor,
-            generations=generations,
+            generations=building.generations,
             jobs=jobs,
             caches=caches,
             memory=RedisMemory(redis, clock) if redis else LocalMemory(clock),
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
+        jobs.register(building.jobs, building.queues)
         await self._start_jobs(jobs, runtimes)
         if self.parts is not Parts.COMMAND:
             gauges = asyncio.create_task(self._keep_gauges(metrics), name="gauges")
@@ -243,6 +248,7 @@ class _Builder:
             open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
             approvals=executor.approvals,
             tool_policies=tool_policies,
+            reindexing=Reindexing(building.generations, jobs, audit, clock),
             model=model,
             kit=kit,
             runtimes=runtimes,
@@ -285,7 +291,7 @@ class _Builder:
         flags: Flags,
         caches: Caches,
         redis: RedisLink | None,
-    ) -> tuple[Ports, Ingestor, Generations]:
+    ) -> tuple[Ports, Ingestor, Building]:
         settings, db, clock = self.settings, self.db, self.clock
         embedders = self._embedders(session, caches)
         store = await self._vectors()
@@ -307,7 +313,8 @@ class _Builder:
         ingestor = Ingestor(db, store, generations, versions, metrics, clock, caches=caches)
         if self.parts is not Parts.COMMAND:
             await ingestor.reconcile()
-        return ports, ingestor, generations
+        indexer = Indexer(db, store, generations, metrics, clock)
+        return ports, ingestor, Building(db, store, generations, indexer, clock)
 
     def _embedders(self, session: aiohttp.ClientSession, caches: Caches) -> Embedders:
         settings = self.settings

@@ -10,6 +10,7 @@ from app.container import Container
 from app.http.approvals import approvals_router
 from app.http.decisions import decisions_router
 from app.http.effects import effects_router
+from app.http.indexes import indexes_router
 from app.http.install import install
 from app.http.status import status_router
 from app.http.users import users_router
@@ -32,6 +33,7 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(decisions_router(container))
     app.include_router(approvals_router(container))
     app.include_router(effects_router(container))
+    app.include_router(indexes_router(container))
     app.include_router(users_router(container))
     if container.settings.console:
         app.include_router(links_router(container))

@@ -15,9 +15,8 @@ from app.storage.db import Database
 from app.storage.repository import TenantRepository
 
 FIRST = ""
-# How the first generation, whose id is empty, is called towards people.
-FIRST_NAME = "first"
-_KEPT_UP = (GenerationState.BUILDING, GenerationState.READY)
+_FIRST_NAME = "first"
+KEPT_UP = (GenerationState.BUILDING, GenerationState.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,15 @@ class GenerationRepository(TenantRepository[GenerationRow]):
     async def kept_up(self, bot: str, state: IndexState) -> list[GenerationRow]:
         """Those with rows that changes must reach: the active one, the previous one, and a candidate."""
         pointed = [id for id in (state.active, state.previous) if id]
-        held = GenerationRow.state.in_(_KEPT_UP) | GenerationRow.id.in_(pointed)
+        held = GenerationRow.state.in_(KEPT_UP) | GenerationRow.id.in_(pointed)
         return list(await self.all(GenerationRow.bot == bot, held))
+
+    async def of_bot(self, bot: str, generation_id: str) -> GenerationRow:
+        """Raises NotFound, also for one of another bot."""
+        row = await self.first(GenerationRow.bot == bot, GenerationRow.id == generation_id)
+        if row is None:
+            raise self.not_found(generation_id)
+        return row
 
 
 class Generations:
@@ -56,7 +62,7 @@ class Generations:
         self, db: Database, versions: IndexVersions, embedders: Embedders, bounds: Bounds | None = None
     ) -> None:
         self._db = db
-        self._versions = versions
+        self.versions = versions
         self._embedders = embedders
         self._first = Generation(FIRST, embedders.default.name, bounds or Bounds())
         self._defined: LRUCache[tuple[str, str], Generation] = LRUCache(10_000)
@@ -71,7 +77,7 @@ class Generations:
 
     async def serving(self, tenant_id: str, bot: str) -> Serving:
         """What answers now, with the index version of the same moment; at most a second old."""
-        state = await self._versions.state(Namespace(tenant_id, bot))
+        state = await self.versions.state(Namespace(tenant_id, bot))
         generation = await self.get(tenant_id, state.active)
         return Serving(generation, state.version, Namespace(tenant_id, bot, generation.id))
 
@@ -108,6 +114,16 @@ class Generations:
             found[FIRST] = self._first
         active = found.pop(state.active)
         return (active, *found.values())
+
+
+def public_name(generation_id: str) -> str:
+    """How a generation is called towards people: the first one's id is empty."""
+    return generation_id or _FIRST_NAME
+
+
+def id_of(name: str) -> str:
+    """The opposite of `public_name`."""
+    return FIRST if name == _FIRST_NAME else name
 
 
 def _generation(row: GenerationRow) -> Generation:
