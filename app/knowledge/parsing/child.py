@@ -51,15 +51,22 @@ def serve(readers: Mapping[str, Reader]) -> None:
     """Answers requests until standard input ends, or until it holds more memory than is worth keeping."""
     requests, answers = sys.stdin.buffer, _claim_output()
     _confine()
+    # Linux counts what the parent held when it started this process.
+    kept = max(KEPT_BYTES, _most_memory())
     _send(answers, {})
     while head := requests.read(REQUEST.size):
         about, size = REQUEST.unpack(head)
         request = orjson.loads(requests.read(about))
         answer = _answer(readers, request, requests.read(size))
-        retires = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > KEPT_BYTES
+        retires = _most_memory() > kept
         _send(answers, {**answer, "retires": retires})
         if retires:
             break
+
+
+def _most_memory() -> int:
+    """The most bytes that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _claim_output() -> BinaryIO:

@@ -1,7 +1,7 @@
 """Markdown that the chunker cuts where the file's author parted it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 _SPACE = re.compile(r"[^\S\n]+")
@@ -51,6 +51,16 @@ def fence(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     mark = "`" * max(3, longest + 1)
     return f"{mark}\n{text.strip(chr(10)).rstrip()}\n{mark}"
+
+
+def joined(blocks: Iterable[tuple[str, bool]]) -> str:
+    """Blocks to one text; each comes with whether it is an item, and items that follow one another are one list."""
+    parts: list[str] = []
+    was_item = False
+    for text, is_item in blocks:
+        parts += ["\n" if is_item and was_item else "\n\n", text]
+        was_item = is_item
+    return "".join(parts[1:])
 
 
 def keep_references(text: str) -> str:

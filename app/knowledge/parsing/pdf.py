@@ -11,7 +11,7 @@ from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
 from app.knowledge.parsing.base import Limits, Parsed, Unreadable, named
-from app.knowledge.parsing.markdown import heading, item, one_line, paragraph
+from app.knowledge.parsing.markdown import heading, item, joined, one_line, paragraph
 
 MAX_PAGES = 2000
 _END = b"%%EOF"
@@ -24,6 +24,9 @@ _DIGITS = re.compile(r"\d+")
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _NO_TITLE = re.compile(r"(?i)untitled|.*\.(?:docx?|indd|tex|dvi|pages|qxd|pptx?|xlsx?)$")
 _EDGE_LINES = 2
+_RUNNING_HEAD = 80
+_PAGE_NUMBER = re.compile(r"\W*(?:\d{1,4}|[ivxlc]{1,6})\W*")
+_SECTION_NUMBER = re.compile(r"^(?:(?:chapter|section|appendix)\s+)?(?:\d+|[A-Z])(?:\.\d+)*[.:)]?\s+(?=\S)", re.I)
 
 
 def read_pdf(content: bytes, file_name: str | None, limits: Limits) -> Parsed:
@@ -37,7 +40,7 @@ def read_pdf(content: bytes, file_name: str | None, limits: Limits) -> Parsed:
     reader = _open(content, name)
     pages, warnings = _pages(reader, limits, name)
     outline = _outline(reader)
-    text = "\n\n".join(_block(block, outline) for block in _blocks(_without_running_heads(pages)))
+    text = joined(_block(block, outline) for block in _blocks(_without_running_heads(pages)))
     return Parsed(_title(reader), text, warnings)
 
 
@@ -86,19 +89,23 @@ def _missing(numbers: Sequence[int], what: str) -> list[str]:
 
 
 def _without_running_heads(pages: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Pages without the lines that stand at the edge of most pages, such as page numbers."""
+    """Pages without the short lines that stand at the edge of most pages, such as page numbers."""
     edges = Counter(key for lines in pages for key in {_key(lines[index]) for index in _edges(lines)})
     running = {key for key, times in edges.items() if len(pages) >= 3 and times > len(pages) * 0.6}
     kept = []
     for lines in pages:
-        out = {index for index in _edges(lines) if _key(lines[index]) in running}
+        out = {
+            index for index in _edges(lines) if _key(lines[index]) in running or _PAGE_NUMBER.fullmatch(lines[index])
+        }
         kept.append([line for index, line in enumerate(lines) if index not in out])
     return kept
 
 
 def _edges(lines: Sequence[str]) -> list[int]:
+    """Where a running head may stand: short lines, no sentences, at either end of a page that holds more than these."""
     filled = [index for index, line in enumerate(lines) if line.strip()]
-    return sorted({*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]})
+    edges = sorted({*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]}) if len(filled) > 2 * _EDGE_LINES else []
+    return [index for index in edges if len(lines[index]) <= _RUNNING_HEAD and not _SENTENCE_END.search(lines[index])]
 
 
 def _key(line: str) -> str:
@@ -146,12 +153,13 @@ def _join(text: str, line: str) -> str:
     return f"{text} {line}"
 
 
-def _block(text: str, outline: Mapping[str, int]) -> str:
-    level = outline.get(one_line(text).casefold())
+def _block(text: str, outline: Mapping[str, int]) -> tuple[str, bool]:
+    """Markdown, and whether it is a list's item."""
+    level = outline.get(_entry(text))
     if level is not None:
-        return heading(level, text)
+        return heading(level, text), False
     bullet = _BULLET.match(text)
-    return item(text[bullet.end() :], 0, None) if bullet else paragraph(text)
+    return (item(text[bullet.end() :], 0, None), True) if bullet else (paragraph(text), False)
 
 
 def _outline(reader: PdfReader) -> dict[str, int]:
@@ -166,8 +174,13 @@ def _outline(reader: PdfReader) -> dict[str, int]:
         if isinstance(entry, list):
             stack.extend((child, depth + isinstance(child, list)) for child in entry)
         elif isinstance(entry.title, str):
-            levels.setdefault(one_line(entry.title).casefold(), depth)
+            levels.setdefault(_entry(entry.title), depth)
     return levels
+
+
+def _entry(title: str) -> str:
+    """A heading as it is compared: the page may number it where the bookmark does not."""
+    return _SECTION_NUMBER.sub("", one_line(title)).casefold()
 
 
 def _title(reader: PdfReader) -> str | None:

@@ -9,7 +9,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from app.knowledge.parsing import plain
 from app.knowledge.parsing.base import Parsed, Unreadable, named
 from app.knowledge.parsing.hidden import remove, remove_hidden
-from app.knowledge.parsing.markdown import fence, heading, item, one_line, paragraph, table
+from app.knowledge.parsing.markdown import fence, heading, item, joined, one_line, paragraph, table
 
 # The HTML parser's time grows with the square of the depth: 22 s at 100,000.
 MAX_DEPTH = 10_000
@@ -17,18 +17,29 @@ _NOT_TEXT = (
     "head, script, style, noscript, template, iframe, object, embed, svg, canvas, video, audio, button, input, "
     "select, textarea, dialog, nav, aside, footer, [role=navigation], [role=banner], [role=contentinfo], [role=search]"
 )
-_BLOCKS: Final = frozenset(
-    ("address", "article", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset")
-    + ("figcaption", "figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "html", "legend")
-    + ("li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul")
+_BLOCKS: Final = (
+    {"address", "article", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset"}
+    | {"figcaption", "figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "html", "legend"}
+    | {"li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}
 )
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)([^<>]*+)>")
 # Tags without an end, or whose end HTML lets the author leave out.
-_UNPAIRED: Final = frozenset(
-    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
-    + ("p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option")
-)
+_UNPAIRED: Final = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "track",
+    "wbr",
+} | {"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option"}
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.I)
 _CHARSETS = re.compile(
     r"(?i)iso-8859-\d{1,2}|windows-125\d|cp125\d|shift_jis|euc-jp|euc-kr|gb2312|gbk|gb18030|big5|koi8-[ru]|latin-?1"
@@ -130,7 +141,7 @@ class _Writer:
                 break
             node = _next(node)
         self._flush()
-        return self._joined()
+        return joined(self._blocks)
 
     def _enter(self, node: LexborNode) -> bool:
         """Takes a node up; answers whether to go into it."""
@@ -204,15 +215,6 @@ class _Writer:
             return
         quoted = "\n".join(f"> {line}" for line in text.split("\n")) if self._quotes else text
         self._blocks.append((quoted, False))
-
-    def _joined(self) -> str:
-        parts: list[str] = []
-        was_item = False
-        for text, is_item in self._blocks:
-            parts.append("" if not parts else "\n" if is_item and was_item else "\n\n")
-            parts.append(text)
-            was_item = is_item
-        return "".join(parts)
 
 
 def _above(node: LexborNode) -> LexborNode:

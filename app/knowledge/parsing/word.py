@@ -13,7 +13,7 @@ from docx import Document
 from docx.opc.constants import RELATIONSHIP_TYPE
 
 from app.knowledge.parsing.base import Parsed, Unreadable, named
-from app.knowledge.parsing.markdown import heading, item, one_line, paragraph, table
+from app.knowledge.parsing.markdown import heading, item, joined, one_line, paragraph, table
 
 MAX_MEMBERS = 5_000
 MAX_UNPACKED = 100 << 20
@@ -32,7 +32,7 @@ def read_word(content: bytes, file_name: str | None) -> Parsed:
     """Raises Unreadable for an archive that is damaged, protected, too large unpacked, or carries macros."""
     _check_archive(content, named(file_name))
     body = _Body(Document(BytesIO(content)))
-    return Parsed(body.title, "\n\n".join(_together(body.blocks())))
+    return Parsed(body.title, joined(body.blocks()))
 
 
 def _check_archive(content: bytes, name: str) -> None:
@@ -77,21 +77,6 @@ def _too_large(name: str) -> Unreadable:
         f"{name} unpacks to more than {MAX_UNPACKED >> 20} MB or {MAX_MEMBERS:,} parts: take its pictures out, "
         "or split it."
     )
-
-
-def _together(blocks: Iterator[tuple[str, bool]]) -> Iterator[str]:
-    """Blocks with the items of a list put together; each comes with whether it is an item."""
-    items: list[str] = []
-    for text, is_item in blocks:
-        if is_item:
-            items.append(text)
-            continue
-        if items:
-            yield "\n".join(items)
-            items = []
-        yield text
-    if items:
-        yield "\n".join(items)
 
 
 class _Body:
