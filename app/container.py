@@ -31,6 +31,10 @@ from app.cache.connection import RedisLink, connect
 from app.cache.lru import LruCache
 from app.cache.redis import RedisCache
 from app.clock import Clock, system_clock
+from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
+from app.conversation.build import Parts as ConversationParts
+from app.conversation.build import build_assistant
+from app.conversation.offline import offline_rules
 from app.errors import NotFound
 from app.governance.audit import Audit
 from app.governance.decisions import DecisionRepository
@@ -49,13 +53,12 @@ from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
 from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
 from app.jobs.port import Job, JobContext, Schedule
-from app.knowledge.base import VectorStore
+from app.knowledge.base import Embedder, VectorStore
 from app.knowledge.boosts import CachedHistory
 from app.knowledge.building import Building
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import CachedEmbedder, OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.generations import Generations
-from app.knowledge.indexing import Indexer
 from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
@@ -66,6 +69,7 @@ from app.knowledge.versions import IndexVersions
 from app.memory import LocalMemory, RedisMemory
 from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
 from app.packs.leads.pack import LEADS
+from app.plugins import plugin_tools
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
 from app.storage import schema
@@ -174,6 +178,18 @@ async def migrate_database(settings: Settings) -> str:
     return schema.head_revision()
 
 
+@dataclass(frozen=True, slots=True)
+class _Knowledge:
+    """The knowledge room, open."""
+
+    store: VectorStore
+    embedder: Embedder
+    versions: IndexVersions
+    likings: CachedHistory
+    ingestor: Ingestor
+    building: Building
+
+
 @dataclass(slots=True)
 class _Builder:
     """The order of construction, in small steps."""
@@ -192,10 +208,12 @@ class _Builder:
         redis = self._redis()
         caches = self._caches(metrics, flags, redis)
         session = await self.stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        ports, ingestor, building = await self._ports(session, metrics, flags, caches, redis)
+        ports, knowledge = await self._ports(session, metrics, flags, caches, redis)
         tool_policies = ToolPolicies(db, clock, audit)
         breakers = Breakers(metrics)
-        registry = ToolRegistry(tool for pack in PACKS for tool in pack.tools(ports))
+        own = [tool for pack in PACKS for tool in pack.tools(ports)]
+        plugins = plugin_tools(ports, [tool.name for tool in own])
+        registry = ToolRegistry([*own, *plugins])
         executor = ToolExecutor(db, clock, registry, tool_policies, breakers, audit, metrics=metrics)
         router, model = await self._router(session, breakers, metrics, caches)
         jobs = Jobs(
@@ -205,6 +223,32 @@ class _Builder:
             clock=clock,
             pool_size=settings.database_pool_size,
         )
+        prompts = PromptLibrary.load(
+            [CONVERSATION_PROMPTS, *(pack.prompts for pack in PACKS if pack.prompts is not None)],
+            place=Place(settings.environment, settings.region),
+        )
+        agent = Agent(router, executor, metrics)
+        memory = RedisMemory(redis, clock) if redis else LocalMemory(clock)
+        assistant = build_assistant(
+            ConversationParts(
+                db=db,
+                clock=clock,
+                metrics=metrics,
+                audit=audit,
+                flags=flags,
+                prompts=prompts,
+                router=router,
+                agent=agent,
+                memory=memory,
+                caches=caches,
+                store=knowledge.store,
+                embedder=knowledge.embedder,
+                versions=knowledge.versions,
+                retriever=ports.retriever,
+                likings=knowledge.likings,
+            )
+        )
+        self.stack.push_async_callback(assistant.close)
         kit = Kit(
             settings=settings,
             ports=ports,
@@ -213,20 +257,19 @@ class _Builder:
             flags=flags,
             experiments=Experiments(clock, flags, audit),
             policies=Policies(clock, audit),
-            prompts=PromptLibrary.load(
-                [pack.prompts for pack in PACKS if pack.prompts is not None],
-                place=Place(settings.environment, settings.region),
-            ),
-            agent=Agent(router, executor, metrics),
+            prompts=prompts,
+            agent=agent,
             executor=executor,
-            ingestor=ingestor,
-            generations=building.generations,
+            ingestor=knowledge.ingestor,
+            generations=knowledge.building.generations,
             jobs=jobs,
             caches=caches,
-            memory=RedisMemory(redis, clock) if redis else LocalMemory(clock),
+            memory=memory,
+            assistant=assistant,
+            plugins=tuple(tool.name for tool in plugins),
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
-        jobs.register(building.jobs, building.queues)
+        jobs.register(knowledge.building.jobs, knowledge.building.queues)
         await self._start_jobs(jobs, runtimes)
         if self.parts is not Parts.COMMAND:
             gauges = asyncio.create_task(self._keep_gauges(metrics), name="gauges")
@@ -248,7 +291,7 @@ class _Builder:
             open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
             approvals=executor.approvals,
             tool_policies=tool_policies,
-            reindexing=Reindexing(building.generations, jobs, audit, clock),
+            reindexing=Reindexing(knowledge.building.generations, jobs, audit, clock),
             model=model,
             kit=kit,
             runtimes=runtimes,
@@ -291,12 +334,13 @@ class _Builder:
         flags: Flags,
         caches: Caches,
         redis: RedisLink | None,
-    ) -> tuple[Ports, Ingestor, Building]:
+    ) -> tuple[Ports, _Knowledge]:
         settings, db, clock = self.settings, self.db, self.clock
         embedders = self._embedders(session, caches)
         store = await self._vectors()
         versions = IndexVersions(db, clock)
         generations = Generations(db, versions, embedders)
+        likings = CachedHistory(RedisCache(redis, "trellis:history", clock=clock) if redis else LruCache(), clock)
         retriever = Retriever(
             store,
             generations,
@@ -304,7 +348,7 @@ class _Builder:
             metrics,
             glossary=Glossary.load(),
             guess=LanguageGuess.load(),
-            history=CachedHistory(RedisCache(redis, "trellis:history", clock=clock) if redis else LruCache(), clock),
+            history=likings,
             switched_on=flags.bool,
             ttl_s=settings.retrieval_cache_s,
         )
@@ -313,8 +357,8 @@ class _Builder:
         ingestor = Ingestor(db, store, generations, versions, metrics, clock, caches=caches)
         if self.parts is not Parts.COMMAND:
             await ingestor.reconcile()
-        indexer = Indexer(db, store, generations, metrics, clock)
-        return ports, ingestor, Building(db, store, generations, indexer, clock)
+        building = Building(db, store, generations, ingestor.indexer, clock)
+        return ports, _Knowledge(store, embedders.default, versions, likings, ingestor, building)
 
     def _embedders(self, session: aiohttp.ClientSession, caches: Caches) -> Embedders:
         settings = self.settings
@@ -343,7 +387,7 @@ class _Builder:
         """The router, and how its first model is called."""
         settings = self.settings
         endpoints = _endpoints(settings)
-        offline = {name: rule for pack in PACKS for name, rule in pack.offline().items()}
+        offline = {**offline_rules(), **{name: rule for pack in PACKS for name, rule in pack.offline().items()}}
         routes = build_routes(endpoints, session, offline, stall_s=settings.model_stall_s)
         prices = load_prices(endpoints, settings.model_input_usd_per_million, settings.model_output_usd_per_million)
         caps = DailyCaps(settings.tenant_daily_tokens, micros(settings.tenant_daily_usd))

@@ -74,11 +74,19 @@ class LocalMemory:
         self._clock = clock
         self._talks: LRUCache[tuple[str, str], dict[str, _Talk]] = LRUCache(users)
 
-    async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
+    def peek(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
+        """`recent`, at once."""
         return _lately(self._talk(tenant_id, bot, user).turns, self._clock)
 
-    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+    def put(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+        """`add`, at once."""
         self._kept(tenant_id, bot, user).turns.extend(turns)
+
+    async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
+        return self.peek(tenant_id, bot, user)
+
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+        self.put(tenant_id, bot, user, *turns)
 
     async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
         return self._summary(self._talk(tenant_id, bot, user))
@@ -158,8 +166,8 @@ class RedisMemory:
 
         def fill(pipeline: Any) -> None:
             for bot in bots:
-                pipeline.delete(keys.turns(bot))
-                pipeline.delete(keys.summary(bot))
+                # Not `pipeline.delete`: a cluster's pipeline does not queue it.
+                pipeline.execute_command("DEL", keys.turns(bot), keys.summary(bot))
                 # Not the whole set: a talk with another bot may have begun since it was read.
                 pipeline.srem(keys.bots, bot)
 

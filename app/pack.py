@@ -16,6 +16,7 @@ from app.agent.prompts import PromptLibrary
 from app.agent.tools import Tool, ToolExecutor
 from app.cache.caches import Caches
 from app.clock import Clock
+from app.conversation.assistant import Assistant
 from app.governance.audit import Audit
 from app.governance.experiments import Experiments
 from app.governance.flags import Flags, FlagSpec
@@ -50,7 +51,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """Everything that a pack may use. Built once, in `app.container`."""
+    """Everything that a pack may use. Built once, in `app.container`.
+
+    `plugins` names the tools that come from outside (`app.plugins`): a bot may offer those that its tenant allows.
+    """
 
     settings: Settings
     ports: Ports
@@ -67,6 +71,8 @@ class Kit:
     jobs: Jobs
     caches: Caches
     memory: ConversationMemory
+    assistant: Assistant
+    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

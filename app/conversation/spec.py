@@ -1,6 +1,9 @@
 """How an assistant answers: what a pack decides, apart from the one who asks."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
+
+import orjson
 
 from app.agent.budgets import NO_CAPS, Caps
 from app.agent.prompts import Prompt
@@ -23,6 +26,8 @@ class AssistantSpec:
         personal: answers depend on who asks: cached under the user, never shared, never by meaning.
         history_tokens: what the earlier turns may take of the prompt; older ones are summarised.
         deadline_s: for the whole turn.
+
+    Build one for each revision of a bot and keep it: `digest`, of all that an answer depends on, is made once.
     """
 
     pack: str
@@ -45,3 +50,11 @@ class AssistantSpec:
     caps: Caps = NO_CAPS
     experiment: str | None = None
     arm: str | None = None
+    digest: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        prompt = [self.prompt.name, self.prompt.version, self.prompt.digest]
+        how = [self.route, self.tools, self.temperature, self.max_tokens, self.max_steps]
+        what = [self.passages, self.tags, self.needs_evidence, self.personal]
+        packed = orjson.dumps([self.pack, self.bot, self.revision, prompt, how, what])
+        object.__setattr__(self, "digest", hashlib.blake2b(packed, digest_size=20).hexdigest())

@@ -24,6 +24,11 @@ class IndexVersions:
         """The version."""
         return (await self.state(namespace)).version
 
+    def peek(self, namespace: Namespace) -> int | None:
+        """The version, where it was read lately enough."""
+        known: IndexState | None = self._known.get(_bot(namespace))
+        return None if known is None else known.version
+
     async def state(self, namespace: Namespace) -> IndexState:
         """Version and active generation, as of one moment."""
         key = _bot(namespace)

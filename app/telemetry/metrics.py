@@ -224,6 +224,23 @@ _DECISIONS = (
     ),
 )
 
+_CONVERSATION = (
+    _counter(
+        "answers",
+        "Turns of conversations by how they ended, and by the cache that gave the answer; 'shared' joined a turn that "
+        "was under way.",
+        PACK,
+        Label("outcome", ("answered", "refused", "failed", "cancelled")),
+        Label("cache", ("none", "exact", "semantic", "shared")),
+    ),
+    _histogram(
+        "answer_first_token_seconds",
+        "Time from a question to the first piece of its answer, where no exact answer was kept.",
+        PACK,
+        buckets=CALL_BUCKETS,
+    ),
+)
+
 _JOBS = (
     _gauge("jobs_queue_depth", "Jobs waiting in a queue.", QUEUE),
     _gauge("jobs_oldest_age_seconds", "Age of the oldest job waiting in a queue.", QUEUE, unit="seconds"),
@@ -273,6 +290,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_CACHES,
     *_KNOWLEDGE,
     *_DECISIONS,
+    *_CONVERSATION,
     *_JOBS,
     *_BUSINESS,
     *_HOUSE,
@@ -316,6 +334,8 @@ class Metrics:
     decisions: Counter
     decision_duration_seconds: Histogram
     own_share_seconds: Histogram
+    answers: Counter
+    answer_first_token_seconds: Histogram
     jobs_queue_depth: Gauge
     jobs_oldest_age_seconds: Gauge
     jobs_finished: Counter
