@@ -116,7 +116,7 @@ class OpenAiCompatible:
         try:
             yield
         except (ModelError, TimeoutError, aiohttp.ClientError, ValueError) as error:
-            failed = error if isinstance(error, ModelError) else self._failed(error, until, timeout_s)
+            failed = error if isinstance(error, ModelError) else self._failed(error, answer, until, timeout_s)
             if not answer.written.pieces:
                 raise failed from error
             kind = ModelStreamBroken if answer.said else ModelError
@@ -128,11 +128,11 @@ class OpenAiCompatible:
                 usage=answer.written.usage(request),
             ) from error
 
-    def _failed(self, error: Exception, until: float, timeout_s: float) -> ModelError:
+    def _failed(self, error: Exception, answer: StreamedReply, until: float, timeout_s: float) -> ModelError:
         if isinstance(error, ProviderError):
             return self._error(error.status or 500, None, error.code)
         if isinstance(error, aiohttp.ClientError):
-            return self._unreached(error)
+            return self._unreached(error) if not answer.size else self._lost(error)
         if not isinstance(error, TimeoutError):
             what = "an event that is too long" if isinstance(error, EventTooLong) else "a malformed stream"
             return ModelError(f"The provider '{self.provider}' sent {what}.", retryable=True, status=200)
@@ -194,6 +194,11 @@ class OpenAiCompatible:
     def _unreached(self, error: aiohttp.ClientError) -> ModelError:
         return ModelError(
             f"The provider '{self.provider}' could not be reached ({type(error).__name__}).", retryable=True
+        )
+
+    def _lost(self, error: aiohttp.ClientError) -> ModelError:
+        return ModelError(
+            f"The connection to the provider '{self.provider}' was lost ({type(error).__name__}).", retryable=True
         )
 
     def _too_long(self) -> ModelError:

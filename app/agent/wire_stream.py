@@ -100,8 +100,9 @@ class StreamedReply:
         function = part.get("function") or {}
         call = self._call(part, function.get("name"))
         arguments = argument_text(function.get("arguments") or "")
-        call["function"]["arguments"] += arguments
-        self.written.add(arguments)
+        if arguments:
+            call["function"]["arguments"] += arguments
+            self.written.add(arguments)
 
     def _call(self, part: Mapping[str, Any], name: str | None) -> dict[str, Any]:
         """The call that a part goes on with, or a new one.

@@ -11,9 +11,11 @@ As a process of its own: `python -m tests.support.model_stub PORT` (0 takes a fr
 import argparse
 import asyncio
 import random
+import socket
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import orjson
 import uvloop
@@ -144,8 +146,7 @@ class _Connection(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._open.add(self)
         self._stub.connections += 1
 
@@ -195,7 +196,7 @@ class _Connection(asyncio.Protocol):
             self._send(refused.status, refused.body, refused.headers)
         elif body.get("stream") and self._stub.streams:
             sent = b"".join(_event(data) for data in (*self._events(body), b"[DONE]"))
-            self._transport.write(b"%s%x\r\n%s\r\n0\r\n\r\n" % (_CHUNKED_HEAD, len(sent), sent))
+            self._transport.write(_CHUNKED_HEAD + _chunk(sent) + _LAST_CHUNK)
         else:
             self._send(200, self._whole(body))
 
@@ -203,7 +204,7 @@ class _Connection(asyncio.Protocol):
         if isinstance(trouble, Fault):
             await asyncio.sleep(trouble.delay_s)
             if trouble.status == 0:
-                self._transport.abort()
+                self._reset()
                 return
             if trouble.status != 200 or trouble.body:
                 self._send(trouble.status, trouble.body, trouble.headers)
@@ -220,24 +221,30 @@ class _Connection(asyncio.Protocol):
             self._send(200, self._whole(body))
 
     async def _stream(self, datas: list[bytes], cut: Cut | None) -> None:
-        # Without a length and unchunked, so that where the connection ends the answer ends properly.
-        self._transport.write(_CLOSING_HEAD)
+        # Only an answer that has neither a length nor chunks ends properly where its connection does.
+        chunked = cut is None or cut.how != "eof"
+        self._transport.write(_CHUNKED_HEAD if chunked else _CLOSING_HEAD)
         for data, wait in zip(datas[: cut.after if cut else None], self._stub.latency.of(len(datas)), strict=False):
             if wait:
                 await asyncio.sleep(wait)
-            self._transport.write(_event(data))
+            self._transport.write(_chunk(_event(data)) if chunked else _event(data))
         if cut is None:
-            self._transport.write(_event(b"[DONE]"))
+            self._transport.write(_chunk(_event(b"[DONE]")) + _LAST_CHUNK)
+        elif cut.how == "error":
+            self._transport.write(_chunk(_event(orjson.dumps({"error": cut.error}))) + _LAST_CHUNK)
         elif cut.how == "stall":
             await asyncio.Event().wait()
-        elif cut.how == "error":
-            self._transport.write(_event(orjson.dumps({"error": cut.error})))
         elif cut.how == "reset":
             # What was written has to be read first: a reset throws away what waits in the receiver's buffer.
             await asyncio.sleep(0.05)
-            self._transport.abort()
-            return
-        self._transport.close()
+            self._reset()
+        else:
+            self._transport.close()
+
+    def _reset(self) -> None:
+        at_once = struct.pack("ii", 1, 0)
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self._transport.abort()
 
     def _events(self, body: Mapping[str, Any]) -> list[bytes]:
         return list(events(body, self._stub.answer(body), self._stub.usage, self._stub.answered))
@@ -255,6 +262,13 @@ class _Connection(asyncio.Protocol):
 
 _CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _CLOSING_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def _event(data: bytes) -> bytes:
