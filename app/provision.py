@@ -17,12 +17,12 @@ LOCAL_NAME = "This machine"
 
 
 async def provision_tenant(container: Container, session: AsyncSession, tenant_id: str, name: str) -> None:
-    """A tenant that may use every tool of every pack, writes by approval where the settings say so."""
+    """A tenant that may use every tool of every pack, writes by approval where the settings say so; no plug-in's."""
     await create_tenant(session, tenant_id, name, container.clock())
     admin = Principal(tenant_id, "provisioning", Role.ADMIN)
     mode = ToolMode.APPROVE if container.settings.writes_need_approval else ToolMode.ALLOW
     registry = container.kit.executor.registry
-    for tool in registry.names:
+    for tool in sorted(set(registry.names) - set(container.kit.plugins)):
         known = registry.get(tool)
         reads = known is not None and known.effect is Effect.READ
         await container.tool_policies.set(session, admin, tool, ToolMode.ALLOW if reads else mode)

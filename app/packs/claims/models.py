@@ -1,4 +1,4 @@
-"""Tables of the claims assistant: who is insured, by which policies, and what was claimed. Money in minor units (hundredths)."""
+"""Tables of the claims assistant: who is insured, by which policies, what was claimed. Money in hundredths."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -25,7 +25,7 @@ class Member(TenantRow, Base):
 
 
 class Policy(TenantRow, Base):
-    """A policy of one member; `limits` maps a benefit to what it pays a year, in minor units of `currency`."""
+    """A policy of one member; `limits` maps a benefit to what it pays a year, in hundredths of `currency`."""
 
     __tablename__ = "claims_policies"
     __table_args__ = (
@@ -56,7 +56,7 @@ OPEN = (ClaimState.SUBMITTED, ClaimState.IN_REVIEW, ClaimState.NEEDS_DOCUMENTS, 
 
 
 class Claim(TenantRow, Base):
-    """A claim of one member under one policy; amounts in minor units of the policy's currency."""
+    """A claim of one member under one policy; amounts in hundredths of the policy's currency."""
 
     __tablename__ = "claims"
     __table_args__ = (

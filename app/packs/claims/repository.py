@@ -38,7 +38,7 @@ class ClaimFilter:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Claims of one currency; amounts in minor units."""
+    """Claims of one currency; amounts in hundredths."""
 
     currency: str
     claims: int
@@ -48,7 +48,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """One benefit of one policy in one year; amounts in minor units.
+    """One benefit of one policy in one year; amounts in hundredths.
 
     `paid` is what was paid on claims incurred in the year, `pending` what open ones ask for, `left` the limit less what
     was paid.
