@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     console: bool = True
     max_body_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 30)
     max_batch_body_bytes: int = Field(20 << 20, ge=1 << 10, le=1 << 30)
+    max_upload_bytes: int = Field(20 << 20, ge=1 << 10, le=200 << 20)
 
     model_url: str | None = Field(None, pattern=r"^https?://\S+$")
     model_key: SecretStr | None = None
