@@ -60,9 +60,12 @@ from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import CachedEmbedder, OpenAiEmbedder, WordLlamaEmbedder
 from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
+from app.knowledge.jobs import IngestJobs
 from app.knowledge.language import Glossary, LanguageGuess
+from app.knowledge.parsing.parser import Parser
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
 from app.knowledge.reindex import Reindexing
+from app.knowledge.repository import count_by_status
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
@@ -115,6 +118,7 @@ class Container:
     open_as: Principal | None
     approvals: Approvals
     tool_policies: ToolPolicies
+    documents: IngestJobs
     reindexing: Reindexing
     model: str
     kit: Kit
@@ -270,7 +274,10 @@ class _Builder:
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
         jobs.register(knowledge.building.jobs, knowledge.building.queues)
-        await self._start_jobs(jobs, runtimes)
+        documents = IngestJobs(db, knowledge.ingestor, jobs, audit, clock, concurrency=settings.worker_concurrency)
+        jobs.register(*documents.declared())
+        if await self._start_jobs(jobs, runtimes):
+            await documents.sweep()
         if self.parts is not Parts.COMMAND:
             gauges = asyncio.create_task(self._keep_gauges(metrics), name="gauges")
             self.stack.callback(gauges.cancel)
@@ -291,6 +298,7 @@ class _Builder:
             open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
             approvals=executor.approvals,
             tool_policies=tool_policies,
+            documents=documents,
             reindexing=Reindexing(knowledge.building.generations, jobs, audit, clock),
             model=model,
             kit=kit,
@@ -354,7 +362,9 @@ class _Builder:
         )
         built = integrations.build(_integration_settings(settings), db, session, clock)
         ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)
-        ingestor = Ingestor(db, store, generations, versions, metrics, clock, caches=caches)
+        parser = Parser.open(max_bytes=settings.max_upload_bytes)
+        self.stack.push_async_callback(parser.close)
+        ingestor = Ingestor(db, store, generations, versions, metrics, clock, reader=parser, caches=caches)
         if self.parts is not Parts.COMMAND:
             await ingestor.reconcile()
         building = Building(db, store, generations, ingestor.indexer, clock)
@@ -407,25 +417,29 @@ class _Builder:
         first = next(route for route in routes if route.name == CHEAP).providers[0]
         return router, first.model if not endpoints else f"{first.model} at {endpoints[0].url}"
 
-    async def _start_jobs(self, jobs: Jobs, runtimes: Mapping[str, PackRuntime]) -> None:
+    async def _start_jobs(self, jobs: Jobs, runtimes: Mapping[str, PackRuntime]) -> bool:
+        """Whether this process is a worker."""
         jobs.register([Job(PURGE_KEYS, MAINTENANCE_QUEUE, self._purge_keys)], (), [PURGE_SCHEDULE])
         for runtime in runtimes.values():
             jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
         works = self.parts is Parts.WORKER or (self.parts is Parts.SERVER and self.settings.worker)
         await jobs.start(worker=works)
         self.stack.push_async_callback(jobs.stop, self.settings.shutdown_grace_s)
+        return works
 
     async def _keep_gauges(self, metrics: Metrics) -> None:
-        """What waits for a person, counted every so often: a query a scrape would be somebody else's to time."""
+        """What waits for a person, and how far documents are: a query a scrape would be somebody else's to time."""
         while True:
             try:
                 async with self.db.reading() as session:
-                    waiting = await count_waiting(session)
+                    waiting, documents = await count_waiting(session), await count_by_status(session)
             except Exception as error:
                 log.warning("gauges.failed", error=str(error))
             else:
                 metrics.effects_parked.set(waiting.parked)
                 metrics.approvals_pending.set(waiting.pending)
+                for status, count in documents.items():
+                    metrics.documents.labels(status=status).set(count)
             await asyncio.sleep(GAUGES_S)
 
     async def _purge_keys(self, _context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:

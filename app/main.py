@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse
 from app.container import Container
 from app.http.approvals import approvals_router
 from app.http.decisions import decisions_router
+from app.http.documents import DOCUMENTS_PATH, STORE_PATH, Desk, documents_router
 from app.http.effects import effects_router
 from app.http.indexes import indexes_router
 from app.http.install import install
@@ -16,6 +17,9 @@ from app.http.status import status_router
 from app.http.users import users_router
 from app.web.install import install_console
 from app.web.links import links_router
+
+# What a form with a file of the largest size has beside the file.
+FORM_BYTES = 64 << 10
 
 
 def create_app(container: Container) -> FastAPI:
@@ -33,6 +37,7 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(decisions_router(container))
     app.include_router(approvals_router(container))
     app.include_router(effects_router(container))
+    app.include_router(documents_router(_desk(container)))
     app.include_router(indexes_router(container))
     app.include_router(users_router(container))
     if container.settings.console:
@@ -44,7 +49,21 @@ def create_app(container: Container) -> FastAPI:
 
     for runtime in container.runtimes.values():
         app.include_router(runtime.router)
+    settings = container.settings
     batches = [path for runtime in container.runtimes.values() for path in runtime.batch_paths]
-    install(app, container, body_limits=dict.fromkeys(batches, container.settings.max_batch_body_bytes))
+    uploads = dict.fromkeys((DOCUMENTS_PATH, STORE_PATH), settings.max_upload_bytes + FORM_BYTES)
+    install(app, container, body_limits={**dict.fromkeys(batches, settings.max_batch_body_bytes), **uploads})
     install_console(app, container)
     return app
+
+
+def _desk(container: Container) -> Desk:
+    kit = container.kit
+    return Desk(
+        db=container.db,
+        audit=container.audit,
+        intake=container.documents,
+        ingestor=kit.ingestor,
+        generations=kit.generations,
+        retriever=kit.ports.retriever,
+    )

@@ -12,7 +12,7 @@ from app.http.openapi import describe_problems
 from app.http.problems import install_handlers
 from app.http.services import Services
 
-PROTECTED = ("/v1/",)
+PROTECTED = ("/v1/", "/embed_and_store")
 
 
 def install(
@@ -24,7 +24,8 @@ def install(
 ) -> None:
     """Mounts the edge, the problem answers, health and metrics; call it once, before the first request.
 
-    `body_limits`: bytes for single paths, e.g. `{"/v1/leads/batch": settings.max_batch_body_bytes}`; every other
+    `body_limits`: bytes for single paths, e.g. `{"/v1/leads/batch": settings.max_batch_body_bytes}`, one part of which
+    may be any (`/v1/bots/{bot}/documents`); every other
     path takes `settings.max_body_bytes`. Paths under `protected` need an API key, whatever their endpoint asks for.
     """
     gate = Gate(container.keys, container.users, container.rates, container.open_as)

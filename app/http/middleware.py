@@ -39,7 +39,8 @@ class Edge:
     """Gives each request an id, bounds, a principal (under `protected`), headers, a log line and metrics.
 
     Paths that start with one of `protected` are refused without a key before anything of their body is read,
-    whether or not their endpoint asks for the principal. `body_limits` holds bytes for single paths.
+    whether or not their endpoint asks for the principal. `body_limits` holds bytes for single paths; a path may have
+    one part in braces, which stands for any one part (`/v1/bots/{bot}/documents`).
     """
 
     def __init__(
@@ -57,7 +58,18 @@ class Edge:
         self.metrics = metrics
         self.protected = protected
         self.body_limit = body_limit
-        self.body_limits = dict(body_limits)
+        self.body_limits = {path: limit for path, limit in body_limits.items() if "{" not in path}
+        self.body_patterns = [_pattern(path, limit) for path, limit in body_limits.items() if "{" in path]
+
+    def limit_of(self, path: str) -> int:
+        """Bytes that a body at this path may have."""
+        limit = self.body_limits.get(path)
+        if limit is not None:
+            return limit
+        for start, end, size in self.body_patterns:
+            if path.startswith(start) and path.endswith(end) and "/" not in path[len(start) : len(path) - len(end)]:
+                return size
+        return self.body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,8 +118,7 @@ class _Exchange:
     async def _enter(self, receive: Receive) -> Receive:
         path = self.scope["path"].removeprefix(self._root)
         refuse_nul_target(path, self.scope["query_string"])
-        limit = self.edge.body_limits.get(path, self.edge.body_limit)
-        self.guard = self.scope["state"]["body"] = BodyGuard(self.scope, receive, limit)
+        self.guard = self.scope["state"]["body"] = BodyGuard(self.scope, receive, self.edge.limit_of(path))
         if path.startswith(self.edge.protected):
             await self.edge.gate.admit(self.scope)
         return await self.guard.prepare()
@@ -180,6 +191,12 @@ def route_template(scope: Scope, root_path: str = "") -> str:
     effective = scope.get("fastapi", {}).get("effective_route_context")
     path = getattr(effective, "path_format", None) or getattr(route, "path_format", None) or route.path
     return f"{mount}{path}"
+
+
+def _pattern(path: str, limit: int) -> tuple[str, str, int]:
+    """What a path with a part in braces begins and ends with, and its limit."""
+    start, _, rest = path.partition("{")
+    return start, rest.partition("}")[2], limit
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

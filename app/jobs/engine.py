@@ -198,6 +198,15 @@ class Jobs:
         found = await self._client.list_workflows_async(workflow_ids=[job_id], load_input=False)
         return _status(found[0]) if found else None
 
+    async def states(self, job_ids: Sequence[str]) -> dict[str, JobState]:
+        """Of those that are known; at most a few hundred ids."""
+        if not job_ids:
+            return {}
+        found = await self._client.list_workflows_async(
+            workflow_ids=list(job_ids), load_input=False, load_output=False
+        )
+        return {workflow.workflow_id: _STATES[workflow.status] for workflow in found}
+
     async def cancel(self, job_id: str) -> JobStatus:
         """A waiting job never runs; a running one is told within a second. A finished job stays as it is.
 

@@ -34,12 +34,14 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Text(Protocol):
-    """What was read out of a file: Markdown, and the title that the file gives itself."""
+    """What was read out of a file: Markdown, the title that the file gives itself, what was repaired or left out."""
 
     @property
     def title(self) -> str | None: ...
     @property
     def text(self) -> str: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
 
 
 class Reader(Protocol):
@@ -276,7 +278,7 @@ class Ingestor:
             found = await self._reader.text(upload.content, kept.media_type, kept.file_name)
         if found.title and kept.title == title_of(kept.file_name or ""):
             kept.title = found.title.strip()[:200] or kept.title
-        kept.body = found.text
+        kept.body, kept.warnings = found.text, list(found.warnings)
         Page(kept.slug, kept.title, kept.body, tuple(kept.tags)).check()
         return kept
 
@@ -285,7 +287,7 @@ class Ingestor:
             kept = await present(session, document)
             ready = await self._indexer.plan(session, kept, cuts)
             kept.status, kept.last_error = DocumentStatus.PROCESSING, None
-            kept.title, kept.body = document.title, document.body
+            kept.title, kept.body, kept.warnings = document.title, document.body, document.warnings
             kept.chunk_count, kept.quarantined_count = len(cuts[0].chunks), len(cuts[0].findings)
             first = (cut.generation.embedder for cut in cuts if cut.generation.id == FIRST)
             kept.embedder = next(first, "")
@@ -380,7 +382,7 @@ class Ingestor:
     def _fill_in(self, document: Document, given: Page | File) -> None:
         document.tags, document.media_type = list(given.tags), given.media_type
         document.content_hash, document.updated_at = given.content_hash, self._clock()
-        document.status, document.last_error = DocumentStatus.QUEUED, None
+        document.status, document.last_error, document.warnings = DocumentStatus.QUEUED, None, []
         if isinstance(given, File):
             document.title, document.file_name = given.kept_title, given.file_name
             document.size_bytes = len(given.content)

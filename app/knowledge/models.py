@@ -25,7 +25,7 @@ class Document(TenantRow, Base):
     `content_hash` is SHA-256 over what was handed in: title, text or bytes, tags. `body` is Markdown; of a document
     whose chunks were given, a JSON list of them. `embedder` names the model of the first generation's vectors, empty
     before the first time; `last_error` is a sentence for the one who put it in; `job_id` is the job that indexes it,
-    None where it was put in without one.
+    None where it was put in without one; `warnings` say what of its file was repaired or left out.
     """
 
     __tablename__ = "documents"
@@ -49,6 +49,7 @@ class Document(TenantRow, Base):
     file_name: Mapped[str | None] = mapped_column(String(255), default=None)
     size_bytes: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     job_id: Mapped[str | None] = mapped_column(String(120), default=None)
+    warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     updated_at: Mapped[datetime]
 
 

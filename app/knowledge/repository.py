@@ -113,6 +113,12 @@ class ChunkRepository(TenantRepository[ChunkRow]):
             found.setdefault(generation, {})[status] = count
         return found
 
+    async def in_quarantine(self, document_id: str, generation: str) -> list[ChunkRow]:
+        """Chunks of the document that are kept out of evidence, in reading order."""
+        held = (ChunkRow.document_id == document_id, ChunkRow.generation == generation)
+        rows = await self.session.scalars(self.query(*held).order_by(ChunkRow.ordinal))
+        return [row for row in rows if row.quarantined]
+
     async def quarantined(self, bot: str) -> Sequence[ChunkRow]:
         """What a person should look at: chunks kept out of evidence, with why."""
         documents = select(Document.id).where(

@@ -9,6 +9,7 @@ from app.errors import InvalidInput
 class Found:
     title: str | None
     text: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass

@@ -128,6 +128,15 @@ def upgrade() -> None:
     op.add_column("documents", sa.Column("file_name", sa.String(length=255), nullable=True))
     op.add_column("documents", sa.Column("size_bytes", sa.Integer(), server_default="0", nullable=False))
     op.add_column("documents", sa.Column("job_id", sa.String(length=120), nullable=True))
+    op.add_column(
+        "documents",
+        sa.Column(
+            "warnings",
+            sa.JSON().with_variant(postgresql.JSONB(), "postgresql"),
+            server_default="[]",
+            nullable=False,
+        ),
+    )
 
     op.add_column("knowledge_indexes", sa.Column("active", sa.String(length=64), server_default="", nullable=False))
     op.add_column("knowledge_indexes", sa.Column("previous", sa.String(length=64), nullable=True))
@@ -137,6 +146,7 @@ def downgrade() -> None:
     op.drop_column("knowledge_indexes", "previous")
     op.drop_column("knowledge_indexes", "active")
 
+    op.drop_column("documents", "warnings")
     op.drop_column("documents", "job_id")
     op.drop_column("documents", "size_bytes")
     op.drop_column("documents", "file_name")
