@@ -71,6 +71,7 @@ from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
 from app.memory import LocalMemory, RedisMemory
 from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
+from app.packs.claims.pack import CLAIMS
 from app.packs.leads.pack import LEADS
 from app.plugins import plugin_tools
 from app.principal import Principal, Role, Tier
@@ -85,7 +86,7 @@ from app.web.signing import signing_key
 
 log = structlog.get_logger(__name__)
 
-PACKS: tuple[Pack, ...] = (LEADS,)
+PACKS: tuple[Pack, ...] = (LEADS, CLAIMS)
 LOCAL_TENANT = "local"
 GAUGES_S = 15.0
 PURGE_BATCH = 5_000
