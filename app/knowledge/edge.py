@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import hashlib
 import math
 import os
 import re
@@ -21,21 +20,19 @@ from cachetools import LRUCache
 
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
-from app.knowledge.ranking import LEAST_COSINE, fuse_hybrid
+from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of, point_id
+from app.knowledge.ranking import fuse_hybrid
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
 PointId = int | uuid.UUID | str
 _Record = tuple[Chunk, Vectors]
 
-DENSE = "dense"
 BATCH = 256
-CANDIDATES = 100
 RECORDS = 4096
 # Above this many KB the engine would build an HNSW graph (12 s without an answer at 20,000 chunks), which the
 # embedded store does not need: an exact scan of 20,000 vectors takes under 2 ms.
 NEVER_INDEX_KB = 1 << 40
-_STOPWORDS = ("English", "German", "French", "Spanish", "Portuguese", "Italian", "Dutch", "Swedish", "Danish")
 
 _SHARD = re.compile(r"[0-9a-f]{32}-(\d+)")
 _FIRST_LAYOUT = re.compile(r"-\d+-[0-9a-f]{8}$")
@@ -140,11 +137,11 @@ class EdgeVectors:
     # Everything below runs on the store's thread.
 
     def _path(self, namespace: Namespace, dimension: int) -> Path:
-        return self._folder / f"{_digest(namespace)}-{dimension}"
+        return self._folder / f"{digest_of(namespace)}-{dimension}"
 
     def _stored(self, namespace: Namespace) -> dict[int, Path]:
         """The namespace's folders by dimension: one, but for a change of it that a crash interrupted."""
-        found = (_SHARD.fullmatch(path.name) for path in self._folder.glob(f"{_digest(namespace)}-*"))
+        found = (_SHARD.fullmatch(path.name) for path in self._folder.glob(f"{digest_of(namespace)}-*"))
         return {int(match[1]): self._folder / match[0] for match in found if match}
 
     def _existing(self, namespace: Namespace) -> "edge.EdgeShard | None":
@@ -167,7 +164,7 @@ class EdgeVectors:
         if vectors.shape[1] != shard.dimension:
             raise ValueError(f"vectors of dimension {vectors.shape[1]} for an index of dimension {shard.dimension}")
         points = [
-            edge.Point(id=_point_id(chunk.id), vector={DENSE: row.tolist()}, payload=_payload(chunk))
+            edge.Point(id=point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
             for chunk, row in zip(chunks, vectors, strict=True)
         ]
         shard.engine.update(edge.UpdateOperation.upsert_points(points))
@@ -178,7 +175,7 @@ class EdgeVectors:
         if shard is None or not values:
             return
         if field == "id":
-            shard.update(edge.UpdateOperation.delete_points([_point_id(value) for value in values]))
+            shard.update(edge.UpdateOperation.delete_points([point_id(value) for value in values]))
         else:
             shard.update(edge.UpdateOperation.delete_points_by_filter(_any_of(field, values)))
         self._forget(namespace)
@@ -214,7 +211,7 @@ class EdgeVectors:
         wordings = [row for row in vectors if row.any()] if dense_weight > 0 else []
         depth = max(CANDIDATES, 2 * limit)
         found = shard.query_batch(edge.QueryBatchRequest(_queries(wordings, text, depth, held)))
-        nearest = _best_of(found[: len(wordings)])
+        nearest = best_of(found[: len(wordings)])
         words = {point.id: point.score for point in found[-1]}
         fused = fuse_hybrid(nearest, words, dense_weight, depth)
         best = sorted(fused, key=lambda point: (-fused[point], point))[:limit]
@@ -303,10 +300,10 @@ def _create(path: Path, dimension: int) -> "edge.EdgeShard":
         scoring=True,
         ascii_folding=True,
         stemmer=edge.SnowballParams(edge.SnowballLanguage.English),
-        stopwords=edge.StopwordsSet(languages={getattr(edge.Language, name) for name in _STOPWORDS}),
+        stopwords=edge.StopwordsSet(languages={getattr(edge.Language, name) for name in STOPWORDS}),
     )
     indexes: dict[str, Any] = {
-        "words": words,
+        WORDS: words,
         "tags": edge.KeywordIndexParams(),
         "document_id": edge.KeywordIndexParams(),
     }
@@ -333,21 +330,11 @@ def _queries(
         )
         for row in wordings
     ]
-    return [*dense, edge.QueryRequest(limit=candidates, query=edge.TextQuery("words", text), filter=held)]
-
-
-def _best_of(rankings: Sequence[Sequence["edge.ScoredPoint"]]) -> dict[PointId, float]:
-    """Each point's best similarity in any of the rankings."""
-    best: dict[PointId, float] = {}
-    for ranking in rankings:
-        for point in ranking:
-            name = point.id
-            best[name] = max(point.score, best.get(name, LEAST_COSINE))
-    return best
+    return [*dense, edge.QueryRequest(limit=candidates, query=edge.TextQuery(WORDS, text), filter=held)]
 
 
 def _record(record: Any) -> _Record:
-    return _chunk(record.payload), np.array(record.vector[DENSE], np.float32)
+    return chunk_of(record.payload), np.array(record.vector[DENSE], np.float32)
 
 
 def _scroll(shard: "edge.EdgeShard", held: "edge.Filter | None") -> Iterator[dict[str, Any]]:
@@ -363,38 +350,3 @@ def _scroll(shard: "edge.EdgeShard", held: "edge.Filter | None") -> Iterator[dic
 
 def _any_of(field: str, values: list[str]) -> "edge.Filter":
     return edge.Filter(must=[edge.FieldCondition(key=field, match=edge.MatchAny(values))])
-
-
-def _payload(chunk: Chunk) -> dict[str, Any]:
-    return {
-        "id": chunk.id,
-        "document_id": chunk.document_id,
-        "slug": chunk.slug,
-        "title": chunk.title,
-        "heading": chunk.heading,
-        "ordinal": chunk.ordinal,
-        "text": chunk.text,
-        "tags": list(chunk.tags),
-        "words": f"{chunk.indexed_text}\n{' '.join(chunk.tags)}",
-    }
-
-
-def _chunk(payload: Mapping[str, Any]) -> Chunk:
-    return Chunk(
-        id=payload["id"],
-        document_id=payload["document_id"],
-        slug=payload["slug"],
-        title=payload["title"],
-        heading=payload["heading"],
-        ordinal=payload["ordinal"],
-        text=payload["text"],
-        tags=tuple(payload["tags"]),
-    )
-
-
-def _point_id(chunk_id: str) -> str:
-    return str(uuid.UUID(chunk_id.removeprefix("chk_")))
-
-
-def _digest(namespace: Namespace) -> str:
-    return hashlib.sha256("\0".join(namespace).encode()).hexdigest()[:32]

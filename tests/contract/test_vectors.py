@@ -17,6 +17,7 @@ from app.errors import ConfigError
 from app.knowledge.base import Chunk, Namespace, VectorStore
 from app.knowledge.edge import EdgeVectors
 from tests.support.examples import examples
+from tests.support.fakes.qdrant_local import local_qdrant
 from tests.support.vectors import DIMENSION, ReferenceVectors, embed_words
 
 ACME, OTHER = Namespace("acme", "leads"), Namespace("other", "leads")
@@ -38,10 +39,12 @@ async def ask(
     return [hit.chunk.text for hit in hits]
 
 
-@pytest.fixture(params=["edge", "reference"])
+@pytest.fixture(params=["edge", "qdrant", "reference"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
     if request.param == "edge":
         made: VectorStore = EdgeVectors.open(tmp_path / "vectors")
+    elif request.param == "qdrant":
+        made = local_qdrant()
     else:
         made = ReferenceVectors()
     yield made
@@ -188,23 +191,24 @@ texts = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=6).map(" ".jo
 
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pages=st.dictionaries(st.sampled_from(NAMES), texts, min_size=1), question=texts)
-async def test_edge_finds_what_the_reference_finds(pages: dict[str, str], question: str) -> None:
+@pytest.mark.parametrize("engine", ["edge", "qdrant"])
+async def test_every_engine_finds_what_the_reference_finds(engine: str, pages: dict[str, str], question: str) -> None:
     chunks = [chunk(document, text) for document, text in pages.items()]
-    exact, edge = ReferenceVectors(), EdgeVectors.open(None)
+    exact, other = ReferenceVectors(), EdgeVectors.open(None) if engine == "edge" else local_qdrant()
     try:
-        for store in (exact, edge):
+        for store in (exact, other):
             await put(store, ACME, *chunks)
         vector = embed_words(question)[None]
         for weight in (0.0, 1.0):
             expected = await exact.search(ACME, vector, question, 8, dense_weight=weight)
-            found = await edge.search(ACME, vector, question, 8, dense_weight=weight)
+            found = await other.search(ACME, vector, question, 8, dense_weight=weight)
             assert {h.chunk.id for h in found} == {h.chunk.id for h in expected}
             by_id = {h.chunk.id: h for h in expected}
             for hit in found:
                 assert hit.lexical == pytest.approx(by_id[hit.chunk.id].lexical, rel=1e-3, abs=1e-4)
                 assert hit.cosines == pytest.approx(by_id[hit.chunk.id].cosines, abs=1e-3)
     finally:
-        await edge.close()
+        await other.close()
 
 
 async def test_what_was_put_is_there_after_reopening(tmp_path: Path) -> None:
@@ -272,6 +276,7 @@ import asyncio, sys
 from pathlib import Path
 from app.knowledge.edge import EdgeVectors
 from tests.contract.test_vectors import ACME, PAGES, put
+from tests.support.fakes.qdrant_local import local_qdrant
 from tests.support.vectors import DIMENSION
 
 async def main():

@@ -1,0 +1,318 @@
+"""The vector store on a Qdrant server: one collection a namespace."""
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+from app.errors import ConfigError, Unavailable
+from app.knowledge.base import Chunk, Hit, Namespace, Vectors
+from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of, point_id
+from app.knowledge.ranking import fuse_hybrid
+
+Result = TypeVar("Result")
+
+BATCH = 256
+PAGE = 1_000
+PREFIX = "trellis_"
+# The first that ranks by BM25 over a text index.
+OLDEST = (1, 20)
+M, EF_CONSTRUCT = 16, 200
+FULL_SCAN_KB = 10_000
+SEGMENTS = 2
+OVERSAMPLING = 2.0
+# As the embedded engine cuts texts into words.
+ANALYSIS = models.TextIndexParams(
+    type=models.TextIndexType.TEXT,
+    scoring=True,
+    ascii_folding=True,
+    stemmer=models.SnowballParams(type=models.Snowball.SNOWBALL, language=models.SnowballLanguage.ENGLISH),
+    stopwords=models.StopwordsSet(languages=[models.Language(name.lower()) for name in STOPWORDS]),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How collections are made.
+
+    Args:
+        replicas: copies of each collection in a cluster.
+        int8: vectors also kept in a byte a number, searched first, and rescored from the whole ones.
+        analysis: how texts are cut into words.
+    """
+
+    replicas: int = 1
+    int8: bool = False
+    analysis: models.TextIndexParams = field(default_factory=lambda: ANALYSIS)
+
+
+class QdrantVectors:
+    """`VectorStore` over a Qdrant server.
+
+    A namespace is a collection of its own: tenants share no index and no word statistics, a generation of another
+    dimension needs nothing special, and dropping one is one call. See docs/decisions/0010-index-generations.md for
+    where that ends.
+    """
+
+    def __init__(self, client: AsyncQdrantClient, shape: Shape | None = None) -> None:
+        self._client = client
+        self._shape = shape or Shape()
+        self._dimensions: dict[Namespace, int] = {}
+
+    @classmethod
+    async def open(
+        cls, url: str, *, key: str | None = None, timeout_s: float = 5.0, shape: Shape | None = None
+    ) -> "QdrantVectors":
+        """Connects and looks at the server's version.
+
+        `timeout_s` is for one request, at least 1. Raises Unavailable where nothing answers there, ConfigError for a
+        refused key or a server that is too old.
+        """
+        client = AsyncQdrantClient(
+            url=url, port=None, api_key=key, timeout=math.ceil(timeout_s), check_compatibility=False
+        )
+        store = cls(client, shape)
+        try:
+            await store._check_version()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def ensure(self, namespace: Namespace, dimension: int) -> None:
+        found = await self._info(namespace)
+        if found is not None and _dimension(found) != dimension:
+            await self.drop(namespace)
+            found = None
+        if found is None:
+            await self._create(namespace, dimension)
+        await self._index_fields(namespace, found.payload_schema if found else {})
+        self._dimensions[namespace] = dimension
+
+    async def upsert(self, namespace: Namespace, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+        if vectors.ndim != 2 or len(vectors) != len(chunks):
+            raise ValueError(f"{len(chunks)} chunks, but vectors of shape {vectors.shape}")
+        await self._fit(namespace, vectors.shape[1])
+        for start in range(0, len(chunks), BATCH):
+            points = [
+                models.PointStruct(id=point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
+                for chunk, row in zip(chunks[start : start + BATCH], vectors[start : start + BATCH], strict=True)
+            ]
+            async with _answered():
+                await self._client.upsert(_name(namespace), points, wait=True)
+
+    async def delete(self, namespace: Namespace, document_ids: Sequence[str]) -> None:
+        if document_ids:
+            await self._delete(namespace, models.FilterSelector(filter=_held((), document_ids)))
+
+    async def delete_chunks(self, namespace: Namespace, chunk_ids: Sequence[str]) -> None:
+        if chunk_ids:
+            await self._delete(namespace, models.PointIdsList(points=[point_id(chunk) for chunk in chunk_ids]))
+
+    async def drop(self, namespace: Namespace) -> None:
+        self._dimensions.pop(namespace, None)
+        await _or_none(self._client.delete_collection(_name(namespace)))
+
+    async def search(
+        self,
+        namespace: Namespace,
+        vectors: Vectors,
+        text: str,
+        limit: int,
+        dense_weight: float = 0.7,
+        tags: Sequence[str] = (),
+        document_ids: Sequence[str] = (),
+    ) -> list[Hit]:
+        if limit < 1:
+            return []
+        wordings = [row for row in vectors if row.any()] if dense_weight > 0 else []
+        depth = max(CANDIDATES, 2 * limit)
+        requests = self._queries(wordings, text, depth, _held(tags, document_ids))
+        found, size = await asyncio.gather(
+            _or_none(self._client.query_batch_points(_name(namespace), requests)), self._count(namespace, exact=False)
+        )
+        if not found or not size:
+            return []
+        nearest = best_of([ranking.points for ranking in found[: len(wordings)]])
+        words = {point.id: point.score for point in found[len(wordings)].points} if text.strip() else {}
+        fused = fuse_hybrid(nearest, words, dense_weight, depth)
+        best = sorted(fused, key=lambda point: (-fused[point], point))[:limit]
+        records = await self._fetch(namespace, best)
+        scale = math.log1p(size)
+        return [
+            Hit(chunk, fused[point], tuple((vectors @ vector).tolist()), words.get(point, 0.0) / scale, vector)
+            for point, (chunk, vector) in records.items()
+        ]
+
+    async def chunk_ids(self, namespace: Namespace, document_id: str | None = None) -> Mapping[str, frozenset[str]]:
+        held, offset = _held((), [document_id] if document_id else ()), None
+        found: dict[str, set[str]] = {}
+        while True:
+            page = await _or_none(
+                self._client.scroll(
+                    _name(namespace), held, limit=PAGE, offset=offset, with_payload=["document_id", "id"]
+                )
+            )
+            records, offset = page or ([], None)
+            for record in records:
+                payload = record.payload or {}
+                found.setdefault(payload["document_id"], set()).add(payload["id"])
+            if offset is None:
+                return {document: frozenset(ids) for document, ids in found.items()}
+
+    async def count(self, namespace: Namespace) -> int:
+        return await self._count(namespace, exact=True)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _check_version(self) -> None:
+        async with _answered():
+            version = (await self._client.info()).version
+        numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        if numbers < OLDEST:
+            raise ConfigError(
+                f"The Qdrant server at TRELLIS_VECTORS_URL is {version}: at least {OLDEST[0]}.{OLDEST[1]} is needed."
+            )
+
+    async def _fit(self, namespace: Namespace, dimension: int) -> None:
+        """Makes the collection where it is missing. Raises ValueError for one of another dimension."""
+        known = self._dimensions.get(namespace)
+        if known is None:
+            found = await self._info(namespace)
+            if found is None:
+                return await self.ensure(namespace, dimension)
+            known = self._dimensions[namespace] = _dimension(found)
+        if known != dimension:
+            raise ValueError(f"vectors of dimension {dimension} for an index of dimension {known}")
+        return None
+
+    async def _info(self, namespace: Namespace) -> models.CollectionInfo | None:
+        return await _or_none(self._client.get_collection(_name(namespace)))
+
+    async def _create(self, namespace: Namespace, dimension: int) -> None:
+        shape = self._shape
+        int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+        try:
+            async with _answered():
+                await self._client.create_collection(
+                    _name(namespace),
+                    vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
+                    hnsw_config=models.HnswConfigDiff(m=M, ef_construct=EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB),
+                    optimizers_config=models.OptimizersConfigDiff(default_segment_number=SEGMENTS),
+                    quantization_config=models.ScalarQuantization(scalar=int8) if shape.int8 else None,
+                    replication_factor=shape.replicas,
+                    metadata=namespace._asdict(),
+                )
+        except Unavailable:
+            # Another process may have made it in the same moment.
+            if await self._info(namespace) is None:
+                raise
+
+    async def _index_fields(self, namespace: Namespace, known: Mapping[str, Any]) -> None:
+        keyword = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD)
+        fields: dict[str, models.TextIndexParams | models.KeywordIndexParams] = {
+            WORDS: self._shape.analysis,
+            "tags": keyword,
+            "document_id": keyword,
+        }
+        for name, schema in fields.items():
+            if name not in known:
+                async with _answered():
+                    await self._client.create_payload_index(_name(namespace), name, schema, wait=True)
+
+    def _queries(
+        self, wordings: Sequence[Any], text: str, depth: int, held: models.Filter | None
+    ) -> list[models.QueryRequest]:
+        rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+        params = models.SearchParams(quantization=rescored) if self._shape.int8 else None
+        dense = [
+            models.QueryRequest(
+                query=models.NearestQuery(nearest=row.tolist()), using=DENSE, limit=depth, filter=held, params=params
+            )
+            for row in wordings
+        ]
+        if not text.strip():
+            return dense
+        words = models.QueryRequest(query=models.TextQuery(text=text), using=WORDS, limit=depth, filter=held)
+        return [*dense, words]
+
+    async def _fetch(self, namespace: Namespace, points: Sequence[Any]) -> dict[Any, tuple[Chunk, Vectors]]:
+        """In the order asked for; one that was deleted since is left out."""
+        found = await _or_none(
+            self._client.retrieve(_name(namespace), list(points), with_payload=True, with_vectors=[DENSE])
+        )
+        records: dict[Any, Any] = {record.id: record for record in found or ()}
+        return {
+            point: (chunk_of(records[point].payload), np.array(records[point].vector[DENSE], np.float32))
+            for point in points
+            if point in records
+        }
+
+    async def _delete(self, namespace: Namespace, selector: models.FilterSelector | models.PointIdsList) -> None:
+        await _or_none(self._client.delete(_name(namespace), selector, wait=True))
+
+    async def _count(self, namespace: Namespace, *, exact: bool) -> int:
+        found = await _or_none(self._client.count(_name(namespace), exact=exact))
+        return found.count if found else 0
+
+
+def _name(namespace: Namespace) -> str:
+    return PREFIX + digest_of(namespace)
+
+
+def _dimension(found: models.CollectionInfo) -> int:
+    vectors: Any = found.config.params.vectors
+    return int(vectors[DENSE].size)
+
+
+def _held(tags: Sequence[str], document_ids: Sequence[str]) -> models.Filter | None:
+    wanted = {"tags": tags, "document_id": document_ids}
+    must: list[models.Condition] = [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+        for key, values in wanted.items()
+        if values
+    ]
+    return models.Filter(must=must) if must else None
+
+
+async def _or_none(call: Awaitable[Result]) -> Result | None:
+    """The answer; None where the collection does not exist, for such a namespace is empty."""
+    try:
+        async with _answered():
+            return await call
+    except _NoCollection:
+        return None
+
+
+class _NoCollection(Unavailable):
+    """The server knows no such collection."""
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Every failure of the client as one of ours, in one sentence that carries nothing of what was sent."""
+    try:
+        yield
+    except UnexpectedResponse as error:
+        raise _refused(error.status_code or 0) from error
+    except ResourceExhaustedResponse as error:
+        raise Unavailable("The vector server is busy.", retry_after=error.retry_after_s) from error
+    except (ApiException, QdrantException) as error:
+        raise Unavailable("The vector server does not answer, or not in its own language.", retry_after=1) from error
+
+
+def _refused(status: int) -> Exception:
+    if status == 404:
+        return _NoCollection("The vector server has no such collection.", retry_after=1)
+    if status in (401, 403):
+        return ConfigError("The vector server refuses the key: check TRELLIS_VECTORS_KEY.")
+    return Unavailable(f"The vector server answered {status}.", retry_after=1)
