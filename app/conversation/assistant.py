@@ -15,7 +15,7 @@ from app.conversation.events import Answer, CacheHit, Done, Event, Failed, Token
 from app.conversation.flights import Flights
 from app.conversation.history import Historian, History, fitting
 from app.conversation.kept import KeptAnswers, again, events_of
-from app.conversation.keys import Ground, answer_key
+from app.conversation.keys import Ground, answer_key, readable
 from app.conversation.spec import AssistantSpec
 from app.conversation.turn import Asked
 from app.conversation.upstream import Upstream
@@ -125,7 +125,7 @@ class Assistant:
         version = self._versions.peek(Namespace(tenant_id, spec.bot))
         if before is None or version is None:
             return None
-        now = self._clock()
+        now, question = self._clock(), readable(question)
         key = answer_key(self._ground(principal, spec, version, now), question, before)
         body = self._kept.answers.peek(key, tenant_id)
         if body is None:
@@ -191,6 +191,7 @@ class Assistant:
         streamed: bool,
     ) -> Asked:
         self._check(principal, spec, question)
+        question = readable(question)
         answers, now = self._kept.answers, self._clock()
         mark = answers.mark()
         version = await self._versions.current(Namespace(principal.tenant_id, spec.bot))

@@ -45,5 +45,10 @@ def plain(question: str) -> str:
     return " ".join(question.split())
 
 
+def readable(question: str) -> str:
+    """The question as every store takes it: lone surrogates and NUL characters are replaced."""
+    return question.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
 def _digest(parts: list[object]) -> str:
     return hashlib.blake2b(orjson.dumps(parts), digest_size=20).hexdigest()
