@@ -37,6 +37,7 @@ _STATES = (
     (re.compile(r"\bpaid\b"), ClaimState.PAID),
 )
 _NO_CLAIMS = "You have no such claims."
+_SAID = {ClaimState.IN_REVIEW: "in review", ClaimState.NEEDS_DOCUMENTS: "waiting for documents"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _policy(policy: Mapping[str, Any]) -> str:
 
 
 def _claim(claim: Mapping[str, Any]) -> str:
-    state = claim["state"].replace("_", " ")
+    state = _SAID.get(claim["state"], claim["state"])
     return (
         f"claim {claim['number']} ({claim['benefit']}, {claim['incurred_on']}) is {state}: {claim['claimed']} claimed, "
         f"{claim['paid']} paid"
