@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -33,7 +34,7 @@ Reader = Callable[[bytes, str | None, Limits], Parsed]
 
 REQUEST = struct.Struct(">II")
 ANSWER = struct.Struct(">I")
-# A process that once needed more than this gives it back by ending.
+# A process that still holds more than this after a file gives it back by ending.
 KEPT_BYTES = 300 << 20
 _MAX_FILES = 64
 _REFUSED = ("socket.", "subprocess.", "os.exec", "os.posix_spawn", "os.fork", "os.system")
@@ -51,21 +52,24 @@ def serve(readers: Mapping[str, Reader]) -> None:
     """Answers requests until standard input ends, or until it holds more memory than is worth keeping."""
     requests, answers = sys.stdin.buffer, _claim_output()
     _confine()
-    # Linux counts what the parent held when it started this process.
-    kept = max(KEPT_BYTES, _most_memory())
     _send(answers, {})
     while head := requests.read(REQUEST.size):
         about, size = REQUEST.unpack(head)
         request = orjson.loads(requests.read(about))
         answer = _answer(readers, request, requests.read(size))
-        retires = _most_memory() > kept
+        retires = _held() > KEPT_BYTES
         _send(answers, {**answer, "retires": retires})
         if retires:
             break
 
 
-def _most_memory() -> int:
-    """The most bytes that this process ever held."""
+def _held() -> int:
+    """Bytes in memory now; where the system does not tell, the most that there ever were.
+
+    Linux has its own way, as its most counts what the parent held when it started this process.
+    """
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
