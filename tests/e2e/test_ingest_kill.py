@@ -1,0 +1,135 @@
+"""The process is killed twice in the middle of 1,000 documents: it ends complete, and nothing is there twice."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from app.knowledge.base import Namespace
+from app.knowledge.edge import EdgeVectors
+from tests.support.server import Server, free_port, trellis
+
+DOCUMENTS, SENDERS = 1_000, 4
+TENANT = "kill"
+BASE = "/v1/bots/docs/documents"
+SETTINGS = {"TRELLIS_LOG_LEVEL": "WARNING"}
+
+
+def text(number: int) -> str:
+    return (
+        f"## Room {number}\n\nRoom {number} is kept at {number % 40} degrees by machine {number * 7}.\n\n"
+        f"## Keeper\n\nThe keeper of room {number} is called Person{number}, who comes on day {number % 28}.\n\n"
+        f"{'The door is closed after every visit, and the visit is written down in the book. ' * 3}\n"
+    )
+
+
+def send(port: int, key: str, numbers: Sequence[int]) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    for number in numbers:
+        body = json.dumps({"slug": f"room-{number}", "title": f"Room {number}", "text": text(number)})
+        connection.request("POST", BASE, body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 202
+    connection.close()
+
+
+def send_all(port: int, key: str) -> None:
+    with ThreadPoolExecutor(SENDERS) as pool:
+        list(pool.map(lambda first: send(port, key, range(first, DOCUMENTS, SENDERS)), range(SENDERS)))
+
+
+def ready(home: Path) -> int:
+    with sqlite3.connect(home / "trellis.db", timeout=30) as database:
+        [(count,)] = database.execute("SELECT count(*) FROM documents WHERE status = 'ready'").fetchall()
+    return int(count)
+
+
+def wait_until_ready(home: Path, server: Server, least: int) -> None:
+    deadline = time.monotonic() + 200
+    while (count := ready(home)) < least:
+        assert time.monotonic() < deadline, f"only {count} documents are ready"
+        assert server.process.poll() is None, "the server ended"
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(400)
+def test_1000_documents_are_complete_after_two_kills(tmp_path: Path) -> None:
+    port = free_port()
+    trellis(tmp_path, port, "migrate")
+    new = ("--label", "kill", "--tier", "pro", "--tenant", TENANT, "--new-tenant", "Kill")
+    made = trellis(tmp_path, port, "keys", "create", *new)
+    key = made.stdout.split()[1]
+    with Server(tmp_path, port, **SETTINGS) as server:
+        server.wait_ready()
+        send_all(port, key)
+        wait_until_ready(tmp_path, server, 150)
+        server.kill()
+    with Server(tmp_path, port, **SETTINGS) as server:
+        server.wait_ready()
+        wait_until_ready(tmp_path, server, 500)
+        server.kill()
+    assert ready(tmp_path) < DOCUMENTS
+    with Server(tmp_path, port, **SETTINGS) as server:
+        server.wait_ready()
+        wait_until_ready(tmp_path, server, DOCUMENTS)
+        check_search(server, key)
+        assert server.terminate() == 0
+    check_rows(tmp_path)
+    check_vectors(tmp_path)
+
+
+def check_search(server: Server, key: str) -> None:
+    """Each document is found, as one passage and not as two."""
+    for number in range(0, DOCUMENTS, 97):
+        query = f"/v1/bots/docs/search?limit=20&q=keeper+of+room+{number}+called+Person{number}"
+        passages = server.call(query, key)["items"]
+        assert any(f"Person{number}," in passage["text"] for passage in passages)
+        assert len({passage["chunk_id"] for passage in passages}) == len(passages)
+
+
+def check_rows(home: Path) -> None:
+    with sqlite3.connect(home / "trellis.db") as database:
+        documents = database.execute("SELECT status, count(*) FROM documents GROUP BY 1").fetchall()
+        chunks = database.execute("SELECT status, superseded, count(*) FROM chunks GROUP BY 1, 2").fetchall()
+        twice = database.execute(
+            "SELECT document_id, text FROM chunks GROUP BY 1, 2 HAVING count(*) > 1"
+        ).fetchall()
+        fits = database.execute(
+            "SELECT count(*) FROM documents d WHERE d.chunk_count = "
+            "(SELECT count(*) FROM chunks c WHERE c.document_id = d.id)"
+        ).fetchone()
+        jobs = database.execute(
+            "SELECT status, count(*) FROM workflow_status WHERE name = 'knowledge.ingest' GROUP BY 1"
+        ).fetchall()
+    assert documents == [("ready", DOCUMENTS)]
+    assert [(status, superseded) for status, superseded, _ in chunks] == [("ready", 0)]
+    assert twice == []
+    assert fits == (DOCUMENTS,)
+    assert jobs == [("SUCCESS", DOCUMENTS)]
+
+
+def check_vectors(home: Path) -> None:
+    """Each chunk of the table has its vector, and there is no other."""
+    with sqlite3.connect(home / "trellis.db") as database:
+        rows = set(database.execute("SELECT document_id, id FROM chunks").fetchall())
+    stored, count = asyncio.run(vectors(home))
+    assert stored == rows
+    assert count == len(rows)
+
+
+async def vectors(home: Path) -> tuple[set[tuple[str, str]], int]:
+    """Document and chunk of every vector, and how many vectors there are."""
+    store = EdgeVectors.open(home / "vectors")
+    namespace = Namespace(TENANT, "docs")
+    found = await store.chunk_ids(namespace)
+    count = await store.count(namespace)
+    await store.close()
+    return {(document_id, chunk_id) for document_id, ids in found.items() for chunk_id in ids}, count
