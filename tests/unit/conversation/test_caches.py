@@ -1,0 +1,377 @@
+"""Which answers are given again, to whom, and until when."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.agent.model import ToolCall
+from app.agent.tools import Effect, Tool, ToolContext
+from app.conversation.events import CacheHit, Token
+from app.conversation.history import History
+from app.conversation.keys import Ground, answer_key
+from app.conversation.wire import load
+from app.memory import Turn
+from app.principal import Principal, Role
+from tests.conftest import StillClock
+from tests.support.agents import FindArgs, ScriptedModel, allow, reply
+from tests.support.conversation import (
+    ASKER,
+    BOT,
+    COLLEAGUE,
+    PRICE_ANSWER,
+    PRICE_QUESTION,
+    STRANGER,
+    Builder,
+    GatedModel,
+    Talk,
+    assistant_spec,
+    collected,
+    last_answer,
+    said,
+    talking_prompt,
+)
+
+SPEC = assistant_spec()
+
+
+async def ask(talk: Talk, who: Principal = ASKER, question: str = PRICE_QUESTION, **spec: Any) -> Any:
+    return await talk.assistant.answer(who, assistant_spec(**spec), question, history=[])
+
+
+async def test_the_same_question_is_answered_from_the_cache_and_says_what_it_saved(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    first = await ask(talk)
+    events = await collected(
+        talk.assistant.turn(COLLEAGUE, SPEC, f"  {PRICE_QUESTION.replace(' ', '  ')}\n", history=[], streamed=True)
+    )
+    again = last_answer(events)
+    assert model.calls == 1
+    assert (again.cache, again.cost_micros, again.saved_micros) == (CacheHit.EXACT, 0, first.cost_micros)
+    assert said(events) == again.text == first.text
+    assert (again.citations, again.decision_id) == (first.citations, first.decision_id)
+    assert talk.count("answers_total", pack="chat", outcome="answered", cache="exact") == 1
+    assert talk.count("cache_saved_usd_total", cache="answers") == pytest.approx(0.00014)
+    assert talk.count("cache_requests_total", cache="answers", tier="none", result="miss") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revision": "2"},
+        {"prompt": talking_prompt(2)},
+        {"prompt": talking_prompt(1, "Other words.")},
+        {"temperature": 0.5},
+        {"max_tokens": 400},
+        {"passages": 3},
+        {"tags": ("prices",)},
+        {"cached": False},
+    ],
+)
+async def test_another_setting_is_another_answer(talking: Builder, change: dict[str, Any]) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    await ask(talk)
+    assert (await ask(talk, **change)).cache is CacheHit.NONE
+    assert model.calls == 2
+
+
+async def test_nothing_is_shared_across_tenants_or_bots(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    for tenant in ("acme", "other"):
+        for bot in (BOT, "second"):
+            await talk.fill(tenant, bot)
+    semantic = {"semantic_threshold": 0.5}
+    for who in (ASKER, STRANGER):
+        for bot in (BOT, "second"):
+            assert (await ask(talk, who, bot=bot, **semantic)).cache is CacheHit.NONE
+            await talk.assistant.settled()
+    assert model.calls == 4
+
+
+async def test_personal_answers_are_each_ones_own(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    personal = {"personal": True, "semantic_threshold": 0.1}
+    assert (await ask(talk, ASKER, **personal)).cache is CacheHit.NONE
+    assert (await ask(talk, COLLEAGUE, **personal)).cache is CacheHit.NONE
+    assert (await ask(talk, ASKER, **personal)).cache is CacheHit.EXACT
+
+
+async def test_a_change_of_the_documents_ends_it(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    await ask(talk, semantic_threshold=0.5)
+    await talk.assistant.settled()
+    await talk.ingestor.put("acme", BOT, "prices", "Prices", "The price of a sensor is five euro.", [])
+    assert (await ask(talk, semantic_threshold=0.5)).cache is CacheHit.NONE
+    assert "five euro" in model.asked[1].messages[1].content
+
+
+async def test_the_erasure_of_a_person_takes_the_answers_to_their_questions(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await ask(talk)
+    await talk.caches.drop(f"person:acme:{ASKER.user}")
+    assert (await ask(talk)).cache is CacheHit.NONE
+
+
+async def test_a_switched_off_cache_answers_nothing_and_keeps_nothing(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await ask(talk)
+    await talk.set_flag("cache.answers", False, "acme")
+    assert (await ask(talk, semantic_threshold=0.5)).cache is CacheHit.NONE
+    assert talk.assistant.peek(ASKER, SPEC, PRICE_QUESTION, history=[]) is None
+    assert talk.count("cache_requests_total", cache="answers", tier="none", result="off") == 1
+
+
+async def test_what_was_said_before_is_part_of_the_question(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    now = talk.clock()
+    for word in ("one", "two", "one"):
+        await talk.assistant.answer(ASKER, SPEC, PRICE_QUESTION, history=[Turn("user", word, now)])
+    assert model.calls == 2
+
+
+def tool(result: Any) -> Tool:
+    async def run(_context: ToolContext, _args: FindArgs) -> Any:
+        return result
+
+    return Tool("look", "Look.", FindArgs, run, Effect.READ)
+
+
+async def test_an_answer_that_rests_on_a_tool_is_not_kept(talking: Builder) -> None:
+    call = (ToolCall("c", "look", '{"query": "x"}'),)
+    model = ScriptedModel(call, "You have 3 [1].", call, "You have 4 [1].")
+    talk = talking(model, tools=[tool({"count": 3})])
+    await talk.fill()
+    await allow(talk.room, "look", by=Principal("acme", "key_admin", Role.ADMIN))
+    spec = {"tools": ("look",), "semantic_threshold": 0.1}
+    assert (await ask(talk, **spec)).text == "You have 3 [1]."
+    await talk.assistant.settled()
+    assert (await ask(talk, **spec)).text == "You have 4 [1]."
+
+
+async def test_a_question_that_means_the_same_gets_the_same_answer(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    first = await ask(talk, semantic_threshold=0.8)
+    await talk.assistant.settled()
+    events = await collected(
+        talk.assistant.turn(
+            COLLEAGUE,
+            assistant_spec(semantic_threshold=0.8),
+            "what is the price of a sensor please",
+            history=[],
+            streamed=True,
+        )
+    )
+    again = last_answer(events)
+    assert (again.cache, again.text, again.saved_micros) == (CacheHit.SEMANTIC, first.text, first.cost_micros)
+    assert talk.count("cache_requests_total", cache="semantic", tier="l2", result="hit") == 1
+    assert talk.count("answers_total", pack="chat", outcome="answered", cache="semantic") == 1
+    assert len(await talk.decisions()) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "when is a refund paid",  # means something else
+        "what is the price of 2 a sensor",  # another figure
+    ],
+)
+async def test_another_meaning_or_figure_is_another_question(talking: Builder, other: str) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await ask(talk, semantic_threshold=0.8)
+    await talk.assistant.settled()
+    assert (await ask(talk, question=other, semantic_threshold=0.8)).cache is CacheHit.NONE
+
+
+@pytest.mark.parametrize("why", ["history", "flag", "threshold", "address"])
+async def test_the_meaning_does_not_count_where_it_must_not(talking: Builder, why: str) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    question = PRICE_QUESTION + (" for jo@acme.example" if why == "address" else "")
+    await ask(talk, question=question, semantic_threshold=0.5)
+    await talk.assistant.settled()
+    if why == "flag":
+        await talk.set_flag("cache.semantic", False, "acme")
+    spec = assistant_spec(semantic_threshold=None if why == "threshold" else 0.5)
+    history = [Turn("user", "hm", talk.clock())] if why == "history" else []
+    answer = await talk.assistant.answer(ASKER, spec, question + " please", history=history)
+    assert answer.cache is CacheHit.NONE
+
+
+async def test_a_vector_whose_answer_is_gone_goes_too(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await ask(talk, semantic_threshold=0.8)
+    await talk.assistant.settled()
+    (namespace,) = [name for name in talk.store.kept if name.generation == "~answers"]
+    before = set(talk.store.kept[namespace])
+    await talk.caches.drop("tenant:acme")
+    assert (await ask(talk, question=PRICE_QUESTION + " please", semantic_threshold=0.8)).cache is CacheHit.NONE
+    await talk.assistant.settled()
+    assert before.isdisjoint(talk.store.kept[namespace])
+
+
+async def test_a_persons_questions_are_erased_from_the_vectors(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await ask(talk, semantic_threshold=0.8)
+    await ask(talk, COLLEAGUE, "when is a refund paid", semantic_threshold=0.99)
+    await talk.assistant.settled()
+    await talk.assistant.forget("acme", ASKER.user, [BOT])
+    (namespace,) = [name for name in talk.store.kept if name.generation == "~answers"]
+    assert len(talk.store.kept[namespace]) == 1
+
+
+async def test_a_failing_search_by_meaning_costs_the_saving_and_nothing_else(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await talk.assistant.answer(ASKER, SPEC, PRICE_QUESTION, history=[])
+    talk.embedder.error = RuntimeError("away")
+    spec = assistant_spec(revision="2", semantic_threshold=0.5)
+    assert (await talk.assistant.answer(ASKER, spec, PRICE_QUESTION, history=[])).text == PRICE_ANSWER
+    await talk.assistant.settled()
+
+
+async def test_a_hundred_who_ask_the_same_at_once_are_one_call(talking: Builder) -> None:
+    model = GatedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+
+    async def turn(number: int) -> list[Any]:
+        who = Principal("acme", f"key_{number}", Role.AGENT)
+        return await collected(talk.assistant.turn(who, SPEC, PRICE_QUESTION, streamed=True))
+
+    turns = [asyncio.create_task(turn(number)) for number in range(100)]
+    while not model.asked:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    assert model.calls == 1
+    model.gate.set()
+    results = await asyncio.gather(*turns)
+    assert model.calls == 1
+    answers = [last_answer(events) for events in results]
+    assert {said(events) for events in results} == {PRICE_ANSWER}
+    assert sum(answer.cache is CacheHit.SHARED for answer in answers) == 99
+    assert sum(answer.cost_micros for answer in answers) == 140
+    assert talk.count("answers_total", pack="chat", outcome="answered", cache="shared") == 99
+    assert talk.count("cache_requests_total", cache="answers", tier="none", result="shared") == 99
+    assert len(await talk.decisions()) == 1
+    for number in (0, 99):
+        assert len(await talk.memory.recent("acme", BOT, f"key_{number}")) == 2
+
+
+async def test_tools_are_never_used_in_somebody_elses_name(talking: Builder) -> None:
+    seen: list[str] = []
+
+    async def run(context: ToolContext, _args: FindArgs) -> dict[str, str]:
+        seen.append(context.principal.user)
+        await asyncio.sleep(0.02)
+        return {"of": context.principal.user}
+
+    async def model(request: Any) -> Any:
+        if request.messages[-1].role == "tool":
+            return reply(orjson.loads(request.messages[-1].content)["of"])
+        return reply("", (ToolCall("c", "mine", '{"query": "x"}'),))
+
+    talk = talking(ScriptedModel(model), tools=[Tool("mine", "Mine.", FindArgs, run, Effect.READ)])
+    await allow(talk.room, "mine", by=Principal("acme", "key_admin", Role.ADMIN))
+    spec = assistant_spec(tools=("mine",))
+    answers = await asyncio.gather(*(talk.assistant.answer(who, spec, "how many") for who in (ASKER, COLLEAGUE)))
+    assert [answer.text for answer in answers] == [ASKER.user, COLLEAGUE.user]
+    assert sorted(seen) == sorted([ASKER.user, COLLEAGUE.user])
+
+
+async def test_the_first_one_may_leave_and_the_others_go_on(talking: Builder) -> None:
+    model = GatedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+
+    async def whole() -> str:
+        return said(await collected(talk.assistant.turn(COLLEAGUE, SPEC, PRICE_QUESTION, streamed=True)))
+
+    first = asyncio.create_task(collected(talk.assistant.turn(ASKER, SPEC, PRICE_QUESTION, streamed=True)))
+    while not model.asked:
+        await asyncio.sleep(0.005)
+    second = asyncio.create_task(whole())
+    await asyncio.sleep(0.02)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    model.gate.set()
+    assert await second == PRICE_ANSWER
+    assert model.cancelled == 0
+
+
+async def test_a_peek_is_a_whole_turn_without_waiting(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    assert talk.assistant.peek(ASKER, SPEC, PRICE_QUESTION) is None
+    first = await talk.assistant.answer(ASKER, SPEC, PRICE_QUESTION)
+    body = talk.assistant.peek(COLLEAGUE, SPEC, PRICE_QUESTION)
+    assert body is not None
+    again = load(body)
+    assert (again.text, again.cache, again.saved_micros) == (first.text, CacheHit.EXACT, first.cost_micros)
+    assert [turn.text for turn in talk.memory.peek("acme", BOT, COLLEAGUE.user)] == [PRICE_QUESTION, PRICE_ANSWER]
+    assert talk.count("answers_total", pack="chat", outcome="answered", cache="exact") == 1
+    await talk.set_flag("kill.chat", True, "*")
+    assert talk.assistant.peek(COLLEAGUE, SPEC, PRICE_QUESTION, history=[]) is None
+
+
+async def test_a_peek_does_not_trust_a_version_that_was_read_long_ago(talking: Builder, clock: StillClock) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    await talk.assistant.answer(ASKER, SPEC, PRICE_QUESTION, history=[])
+    assert talk.assistant.peek(ASKER, SPEC, PRICE_QUESTION, history=[]) is not None
+    clock.advance(seconds=2)
+    assert talk.assistant.peek(ASKER, SPEC, PRICE_QUESTION, history=[]) is None
+
+
+async def test_an_answer_that_was_cut_off_by_a_reader_is_not_kept(talking: Builder) -> None:
+    model = ScriptedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    async with aclosing(talk.assistant.turn(ASKER, SPEC, PRICE_QUESTION, streamed=True)) as events:
+        async for event in events:
+            assert isinstance(event, Token)
+            break
+    again = last_answer(await collected(talk.assistant.turn(ASKER, SPEC, PRICE_QUESTION, streamed=True)))
+    assert again.cache is CacheHit.NONE
+
+
+PARTS = st.tuples(
+    st.sampled_from(["a", "b", "a:b"]),
+    st.sampled_from(["", "u", "b"]),
+    st.integers(0, 2),
+    st.sampled_from(["q", "q q", "u"]),
+    st.sampled_from(["", "s"]),
+)
+
+
+@given(PARTS, PARTS)
+def test_two_turns_share_a_key_only_where_everything_is_the_same(one: Any, other: Any) -> None:
+    def key(parts: Any) -> str:
+        tenant, user, version, question, summary = parts
+        ground = Ground(tenant, user, version, "m", (False, False), StillClock()().date()).digest(SPEC)
+        return answer_key(ground, question, History((), summary))
+
+    assert (key(one) == key(other)) == (one == other)
