@@ -31,6 +31,7 @@ from app.cache.connection import RedisLink, connect
 from app.cache.lru import LruCache
 from app.cache.redis import RedisCache
 from app.clock import Clock, system_clock
+from app.conversation.assistant import Assistant
 from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
 from app.conversation.build import Parts as ConversationParts
 from app.conversation.build import build_assistant
@@ -69,7 +70,7 @@ from app.knowledge.repository import count_by_status
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
-from app.memory import LocalMemory, RedisMemory
+from app.memory import ConversationMemory, LocalMemory, RedisMemory
 from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
 from app.packs.claims.pack import CLAIMS
 from app.packs.leads.pack import LEADS
@@ -234,26 +235,7 @@ class _Builder:
         )
         agent = Agent(router, executor, metrics)
         memory = RedisMemory(redis, clock) if redis else LocalMemory(clock)
-        assistant = build_assistant(
-            ConversationParts(
-                db=db,
-                clock=clock,
-                metrics=metrics,
-                audit=audit,
-                flags=flags,
-                prompts=prompts,
-                router=router,
-                agent=agent,
-                memory=memory,
-                caches=caches,
-                store=knowledge.store,
-                embedder=knowledge.embedder,
-                versions=knowledge.versions,
-                retriever=ports.retriever,
-                likings=knowledge.likings,
-            )
-        )
-        self.stack.push_async_callback(assistant.close)
+        assistant = self._assistant(ports, knowledge, prompts, router, agent, memory, caches, flags, audit, metrics)
         kit = Kit(
             settings=settings,
             ports=ports,
@@ -399,8 +381,19 @@ class _Builder:
         settings = self.settings
         endpoints = _endpoints(settings)
         offline = {**offline_rules(), **{name: rule for pack in PACKS for name, rule in pack.offline().items()}}
-        routes = build_routes(endpoints, session, offline, stall_s=settings.model_stall_s)
-        prices = load_prices(endpoints, settings.model_input_usd_per_million, settings.model_output_usd_per_million)
+        routes = build_routes(
+            endpoints,
+            session,
+            offline,
+            stall_s=settings.model_stall_s,
+            marks_prefix=settings.model_cache_control,
+        )
+        prices = load_prices(
+            endpoints,
+            settings.model_input_usd_per_million,
+            settings.model_output_usd_per_million,
+            settings.model_cached_input_usd_per_million,
+        )
         caps = DailyCaps(settings.tenant_daily_tokens, micros(settings.tenant_daily_usd))
         budgets = Budgets(self.db, self.clock, lambda _principal: caps, metrics)
         await budgets.start()
@@ -417,6 +410,40 @@ class _Builder:
         )
         first = next(route for route in routes if route.name == CHEAP).providers[0]
         return router, first.model if not endpoints else f"{first.model} at {endpoints[0].url}"
+
+    def _assistant(
+        self,
+        ports: Ports,
+        knowledge: _Knowledge,
+        prompts: PromptLibrary,
+        router: ModelRouter,
+        agent: Agent,
+        memory: ConversationMemory,
+        caches: Caches,
+        flags: Flags,
+        audit: Audit,
+        metrics: Metrics,
+    ) -> Assistant:
+        parts = ConversationParts(
+            db=self.db,
+            clock=self.clock,
+            metrics=metrics,
+            audit=audit,
+            flags=flags,
+            prompts=prompts,
+            router=router,
+            agent=agent,
+            memory=memory,
+            caches=caches,
+            store=knowledge.store,
+            embedder=knowledge.embedder,
+            versions=knowledge.versions,
+            retriever=ports.retriever,
+            likings=knowledge.likings,
+        )
+        assistant = build_assistant(parts)
+        self.stack.push_async_callback(assistant.close)
+        return assistant
 
     async def _start_jobs(self, jobs: Jobs, runtimes: Mapping[str, PackRuntime]) -> bool:
         """Whether this process is a worker."""
