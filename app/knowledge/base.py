@@ -153,3 +153,19 @@ class VectorStore(Protocol):
     async def count(self, namespace: Namespace) -> int: ...
 
     async def close(self) -> None: ...
+
+
+class Text(Protocol):
+    """What was read out of a file: Markdown, the title that the file gives itself, what was repaired or left out."""
+
+    @property
+    def title(self) -> str | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+class Reader(Protocol):
+    async def text(self, content: bytes, media_type: str, file_name: str | None) -> Text:
+        """Raises InvalidInput, with a sentence that names the file and what to do."""

@@ -15,7 +15,7 @@ from app.cache.base import bot_tag, document_tag
 from app.clock import Clock
 from app.errors import ConfigError, Conflict, InvalidInput, NotFound, TrellisError
 from app.ids import new_id
-from app.knowledge.base import Namespace, VectorStore
+from app.knowledge.base import Namespace, Reader, VectorStore
 from app.knowledge.chunking import front_matter
 from app.knowledge.generations import FIRST, Generation, Generations
 from app.knowledge.indexing import Cut, Indexer, Overtaken, present, sentence
@@ -31,22 +31,6 @@ log = structlog.get_logger(__name__)
 
 Within = Callable[[AsyncSession], Awaitable[None]]
 _NONE: frozenset[str] = frozenset()
-
-
-class Text(Protocol):
-    """What was read out of a file: Markdown, the title that the file gives itself, what was repaired or left out."""
-
-    @property
-    def title(self) -> str | None: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
-
-
-class Reader(Protocol):
-    async def text(self, content: bytes, media_type: str, file_name: str | None) -> Text:
-        """Raises InvalidInput, with a sentence that names the file and what to do."""
 
 
 class Caches(Protocol):
@@ -125,7 +109,7 @@ class Ingestor:
             document, _ = await self.keep(session, tenant_id, bot, Page(slug, title, text, tuple(tags)))
             # Nobody else is to take it up.
             document.job_id = None
-        return await self._ingest(document, attempts=1)
+        return await self._ingest(document, None, attempts=1)
 
     async def put_page(self, tenant_id: str, bot: str, source: str) -> Ingested:
         """A Markdown page whose front matter holds `slug`, `title` and perhaps `tags`."""
@@ -167,7 +151,10 @@ class Ingestor:
         """
         async with self._db.transaction() as session:
             document = await DocumentRepository(session, tenant_id).get(document_id)
-        return await self._ingest(document, attempts=attempts)
+            upload = await UploadRepository(session, tenant_id).find(document_id)
+            if document.status != DocumentStatus.READY:
+                document.status = DocumentStatus.PROCESSING
+        return await self._ingest(document, upload.content if upload else None, attempts=attempts)
 
     async def delete(self, tenant_id: str, bot: str, slug: str) -> None:
         """As `remove`, by slug."""
@@ -231,13 +218,14 @@ class Ingestor:
             if kept is not None and kept.content_hash == document.content_hash:
                 kept.status, kept.last_error = DocumentStatus.FAILED, sentence(error)
 
-    async def _ingest(self, document: Document, *, attempts: int) -> Ingested:
+    async def _ingest(self, document: Document, content: bytes | None, *, attempts: int) -> Ingested:
         if document.status == DocumentStatus.READY:
             self._metrics.ingest_documents.labels(outcome="unchanged").inc()
             return _outcome(document, embedded=0, changed=False)
         started = perf_counter()
         async with self._locks.setdefault((document.tenant_id, document.id), asyncio.Lock()):
             try:
+                await self._read(document, content)
                 done, outcome = await self._index(document, attempts), "ready"
             except Overtaken:
                 done, outcome = await self._overtaken(document), "overtaken"
@@ -250,7 +238,6 @@ class Ingestor:
         return done
 
     async def _index(self, document: Document, attempts: int) -> Ingested:
-        document = await self._read(document)
         written = await self._generations.written(document.tenant_id, document.bot)
         cuts = [await self._indexer.cut(document, generation) for generation in written]
         ready = await self._plan(document, cuts)
@@ -264,23 +251,18 @@ class Ingestor:
         await self._forget_answers(document_tag(document.tenant_id, document.id))
         return _outcome(kept, embedded=embedded, changed=True)
 
-    async def _read(self, document: Document) -> Document:
-        """The document with its text: as it was given, or out of the file that was. Raises Overtaken."""
-        async with self._db.transaction() as session:
-            upload = await UploadRepository(session, document.tenant_id).find(document.id)
-            if upload is None:
-                return document
-            kept = await present(session, document)
-            kept.status = DocumentStatus.PROCESSING
+    async def _read(self, document: Document, content: bytes | None) -> None:
+        """Gives the document the text of its file, where it was given as one; `_plan` keeps it."""
+        if content is None:
+            return
         if self._reader is None:
             raise ConfigError("This process reads no files: put the text in instead.")
-        with span(KNOWLEDGE_PARSE, {MEDIA_TYPE: kept.media_type}):
-            found = await self._reader.text(upload.content, kept.media_type, kept.file_name)
-        if found.title and kept.title == title_of(kept.file_name or ""):
-            kept.title = found.title.strip()[:200] or kept.title
-        kept.body, kept.warnings = found.text, list(found.warnings)
-        Page(kept.slug, kept.title, kept.body, tuple(kept.tags)).check()
-        return kept
+        with span(KNOWLEDGE_PARSE, {MEDIA_TYPE: document.media_type}):
+            found = await self._reader.text(content, document.media_type, document.file_name)
+        if found.title and document.title == title_of(document.file_name or ""):
+            document.title = found.title.strip()[:200] or document.title
+        document.body, document.warnings = found.text, list(found.warnings)
+        Page(document.slug, document.title, document.body, tuple(document.tags)).check()
 
     async def _plan(self, document: Document, cuts: Sequence[Cut]) -> frozenset[str]:
         async with self._db.transaction() as session:
