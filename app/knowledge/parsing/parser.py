@@ -105,17 +105,12 @@ class Parser:
             how = await child.kill()
             late = isinstance(error, TimeoutError) or how == -signal.SIGXCPU
             log.warning("file.reader_ended", media_type=about["media_type"], size=len(content), late=late, exit=how)
-            raise Unreadable(self._sentence(named(file_name), late)) from None
+            raise Unreadable(_ended(named(file_name), late=late)) from None
         except BaseException:
             await child.kill()
             raise
         self._release(child, retires=answer.pop("retires"))
         return answer
-
-    def _sentence(self, name: str, late: bool) -> str:
-        if late:
-            return f"{name} takes too long to read (more than {self._limits.cpu_s} s): split it, or save it anew."
-        return f"{name} broke off its reading: it is damaged or made to do harm; save its text anew and upload that."
 
     async def _child(self) -> "_Child":
         if self._rest is not None:
@@ -209,3 +204,9 @@ class _Child:
         with suppress(ProcessLookupError):
             self._process.kill()
         return await self._process.wait()
+
+
+def _ended(name: str, *, late: bool) -> str:
+    if late:
+        return f"{name} takes too long to read: split it, or save it anew."
+    return f"{name} broke off its reading: it is damaged or made to do harm; save its text anew and upload that."

@@ -73,17 +73,21 @@ def _strict(content: bytes, encoding: str, file_name: str | None) -> str:
 def _repaired(content: bytes) -> tuple[str, tuple[str, ...]] | None:
     """UTF-8 with bytes of another encoding among it; None where it is rather the other encoding throughout.
 
-    In a text of an older encoding, valid UTF-8 comes about by chance for at most one letter in seven (GBK).
+    In a text of an older encoding, valid UTF-8 comes about by chance: for up to a letter in three (Korean), hardly
+    for whole lines.
     """
-    text = content.decode(errors="surrogateescape")
-    stray = len(_STRAY.findall(text))
-    valid = len(_BEYOND_ASCII.findall(text)) - stray
-    if not valid or valid * 4 < stray:
+    lines = content.decode(errors="surrogateescape").split("\n")
+    foreign = [line for line in lines if _BEYOND_ASCII.search(line)]
+    whole = [line for line in foreign if not _STRAY.search(line)]
+    stray = sum(len(_STRAY.findall(line)) for line in foreign)
+    valid = sum(len(_BEYOND_ASCII.findall(line)) for line in foreign) - stray
+    if valid < stray and len(whole) * 4 < len(foreign):
         return None
-    lines = [number for number, line in enumerate(text.split("\n"), 1) if _STRAY.search(line)]
-    shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + (", ..." if len(lines) > _SHOWN_LINES else "")
-    where = f"Line {shown} holds" if len(lines) == 1 else f"Lines {shown} hold"
-    return text.translate(_WINDOWS), (f"{where} characters that are not UTF-8; they were read as Windows-1252.",)
+    broken = [str(number) for number, line in enumerate(lines, 1) if _STRAY.search(line)]
+    shown = ", ".join(broken[:_SHOWN_LINES]) + (", ..." if len(broken) > _SHOWN_LINES else "")
+    where = f"Line {shown} holds" if len(broken) == 1 else f"Lines {shown} hold"
+    text = "\n".join(lines).translate(_WINDOWS)
+    return text, (f"{where} characters that are not UTF-8; they were read as Windows-1252.",)
 
 
 def _older(content: bytes, file_name: str | None) -> tuple[str, tuple[str, ...]]:

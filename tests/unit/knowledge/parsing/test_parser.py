@@ -20,7 +20,7 @@ from tests.support import files
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OBEYING = "tests.support.parsing_child"
-SHORT = Limits(cpu_s=20, wall_s=1.0, characters=1000)
+SHORT = Limits(cpu_s=20, wall_s=3.0, characters=1000)
 BIG = 20 << 20
 
 
@@ -72,7 +72,7 @@ async def test_files_wait_for_a_free_child(obeying: Parser) -> None:
 
 async def test_a_file_that_hangs_is_given_up_and_a_fresh_child_reads_the_next(obeying: Parser) -> None:
     before = (await say(obeying, "before")).title
-    with pytest.raises(Unreadable, match=r"'order\.txt' takes too long to read .*: split it"):
+    with pytest.raises(Unreadable, match=r"'order\.txt' takes too long to read: split it"):
         await say(obeying, "hang")
     assert (await say(obeying, "after")).title != before
 
@@ -120,7 +120,7 @@ async def test_a_child_sees_no_secret_of_its_parent(obeying: Parser, monkeypatch
 
 
 async def test_more_text_than_is_kept_is_refused_with_both_figures(obeying: Parser) -> None:
-    with pytest.raises(Unreadable, match=r"holds 10,000,000 characters of text, at most 1,000 are kept: split it"):
+    with pytest.raises(Unreadable, match=r"holds 20,000 characters of text, at most 1,000 are kept: split it"):
         await say(obeying, "endless")
 
 
