@@ -368,7 +368,12 @@ class _Builder:
         return Embedders(CachedEmbedder(remote, caches.embeddings), wordllama_family(late))
 
     async def _vectors(self) -> VectorStore:
-        """The data folder's index; a command, which may run beside the server that owns it, gets an empty one."""
+        """A server's index, or the data folder's; a command, which may run beside the process that owns the folder,
+        gets an empty one."""
+        if self.settings.vectors_url is not None:
+            remote = await _remote_vectors(self.settings, self.settings.vectors_url)
+            self.stack.push_async_callback(remote.close)
+            return remote
         folder: Path | None = None if self.parts is Parts.COMMAND else self.settings.home / "vectors"
         store = EdgeVectors.open(folder)
         self.stack.push_async_callback(store.close)
@@ -489,6 +494,15 @@ class _Builder:
                 raise NotFound("The background worker has stopped: restart this process.")
 
         return {"database": database, "jobs": worker}
+
+
+async def _remote_vectors(settings: Settings, url: str) -> VectorStore:
+    # Its client takes half a second to import.
+    from app.knowledge.qdrant import QdrantVectors, Shape
+
+    key = settings.vectors_key.get_secret_value() if settings.vectors_key else None
+    shape = Shape(settings.vectors_replicas, settings.vectors_int8)
+    return await QdrantVectors.open(url, key=key, timeout_s=settings.vectors_timeout_s, shape=shape)
 
 
 def _endpoints(settings: Settings) -> list[Endpoint]:

@@ -26,9 +26,11 @@ _NEEDS = (
     ("model_fallback_url", "model_url"),
     ("model_fallback_key", "model_fallback_url"),
     ("model_fallback_name", "model_fallback_url"),
+    ("model_cached_input_usd_per_million", "model_input_usd_per_million"),
     ("embedding_url", "embedding_name"),
     ("embedding_name", "embedding_url"),
     ("embedding_key", "embedding_url"),
+    ("vectors_key", "vectors_url"),
 )
 """Settings that mean nothing without another one."""
 
@@ -59,8 +61,11 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
+    `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index; `vectors_int8` also keeps vectors in
+    a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
     bounds one call; `model_stall_s` is how long a streamed answer may be silent.
+    `model_cache_control` marks what of a prompt the provider shall keep, for gateways to Anthropic's models.
     `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together;
     `retrieval_cache_s` is how long a search that found something is good where nothing changed (0: never).
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
@@ -84,6 +89,11 @@ class Settings(BaseSettings):
     database_reader_url: str | None = None
     database_pool_size: int = Field(5, ge=1, le=100)
     redis_url: str | None = None
+    vectors_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    vectors_key: SecretStr | None = None
+    vectors_timeout_s: float = Field(5, ge=1, le=60)
+    vectors_replicas: int = Field(1, ge=1, le=10)
+    vectors_int8: bool = False
     cache_max_mb: int = Field(32, ge=4, le=4096)
     retrieval_cache_s: float = Field(3600, ge=0, le=86400)
     worker: bool = True
@@ -109,6 +119,8 @@ class Settings(BaseSettings):
     model_fallback_name: str | None = None
     model_input_usd_per_million: float | None = Field(None, ge=0)
     model_output_usd_per_million: float | None = Field(None, ge=0)
+    model_cached_input_usd_per_million: float | None = Field(None, ge=0)
+    model_cache_control: bool = False
     model_timeout_s: float = Field(30, gt=0, le=600)
     model_stall_s: float = Field(15, gt=0, le=600)
     embedding_url: str | None = Field(None, pattern=r"^https?://\S+$")

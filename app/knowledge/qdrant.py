@@ -306,7 +306,7 @@ async def _answered() -> AsyncIterator[None]:
         raise _refused(error.status_code or 0) from error
     except ResourceExhaustedResponse as error:
         raise Unavailable("The vector server is busy.", retry_after=error.retry_after_s) from error
-    except (ApiException, QdrantException) as error:
+    except (ApiException, QdrantException, ValueError) as error:  # ValueError: what is no JSON
         raise Unavailable("The vector server does not answer, or not in its own language.", retry_after=1) from error
 
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from app.errors import ConfigError
 from app.knowledge.base import Chunk, Namespace, VectorStore
 from app.knowledge.edge import EdgeVectors
+from app.knowledge.qdrant import QdrantVectors
 from tests.support.examples import examples
+from tests.support.fakes.qdrant import KEY, FakeQdrant
 from tests.support.fakes.qdrant_local import local_qdrant
 from tests.support.vectors import DIMENSION, ReferenceVectors, embed_words
 
@@ -39,8 +41,14 @@ async def ask(
     return [hit.chunk.text for hit in hits]
 
 
-@pytest.fixture(params=["edge", "qdrant", "reference"])
+@pytest.fixture(params=["edge", "qdrant", "qdrant over http", "reference"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
+    if request.param == "qdrant over http":
+        async with FakeQdrant() as server:
+            remote = await QdrantVectors.open(server.url, key=KEY)
+            yield remote
+            await remote.close()
+        return
     if request.param == "edge":
         made: VectorStore = EdgeVectors.open(tmp_path / "vectors")
     elif request.param == "qdrant":
@@ -276,7 +284,6 @@ import asyncio, sys
 from pathlib import Path
 from app.knowledge.edge import EdgeVectors
 from tests.contract.test_vectors import ACME, PAGES, put
-from tests.support.fakes.qdrant_local import local_qdrant
 from tests.support.vectors import DIMENSION
 
 async def main():

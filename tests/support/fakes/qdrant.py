@@ -1,0 +1,140 @@
+"""Qdrant's REST API as far as Trellis uses it: the paths, bodies and answers of a server, carried out by local mode.
+
+It stands in for the wire (key, time-outs, errors, what is sent); how a real server ranks, stems and quantizes is not in
+it. Text indexes are kept with plain words, the only ones that local mode searches.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter
+from qdrant_client import AsyncQdrantClient, models
+
+from tests.support.fakes.qdrant_local import PLAIN_WORDS
+from tests.support.fakes.server import FakeVendor, Refused, answer
+
+KEY = "key-of-the-qdrant-fake"
+
+
+@dataclass
+class FakeQdrant(FakeVendor):
+    version: str = "1.20.0"
+    delay_s: float = 0.0
+    local: AsyncQdrantClient = field(default_factory=lambda: AsyncQdrantClient(":memory:"))
+    schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        one = "/collections/{name}"
+        return [
+            web.get("/", self.info),
+            web.get(one, self.get),
+            web.put(one, self.create),
+            web.delete(one, self.drop),
+            web.put(f"{one}/index", self.index),
+            web.put(f"{one}/points", self.upsert),
+            web.post(f"{one}/points", self.retrieve),
+            web.post(f"{one}/points/delete", self.delete),
+            web.post(f"{one}/points/count", self.count_points),
+            web.post(f"{one}/points/scroll", self.scroll),
+            web.post(f"{one}/points/query/batch", self.query),
+        ]
+
+    async def info(self, request: web.Request) -> web.Response:
+        await self._admitted(request)
+        return answer({"title": "qdrant - vector search engine", "version": self.version, "commit": "0" * 40})
+
+    async def get(self, request: web.Request) -> web.Response:
+        name = await self._collection(request)
+        found = (await self.local.get_collection(name)).model_dump(mode="json", exclude_none=True)
+        known = {key: {"data_type": schema["type"], "points": 0} for key, schema in self.schemas[name].items()}
+        return result(found | {"payload_schema": known})
+
+    async def create(self, request: web.Request) -> web.Response:
+        name, body = await self._admitted(request), orjson.loads(await request.read())
+        if name in self.schemas:
+            raise refusal(409, f"Wrong input: Collection `{name}` already exists!")
+        wanted = models.CreateCollection.model_validate(body)
+        await self.local.create_collection(name, vectors_config=wanted.vectors)
+        self.schemas[name] = {}
+        return result(True)
+
+    async def drop(self, request: web.Request) -> web.Response:
+        name = await self._admitted(request)
+        return result(self.schemas.pop(name, None) is not None and await self.local.delete_collection(name))
+
+    async def index(self, request: web.Request) -> web.Response:
+        name, body = await self._collection(request), models.CreateFieldIndex.model_validate(await request.json())
+        schema: Any = body.field_schema
+        self.schemas[name][body.field_name] = schema.model_dump(mode="json", exclude_none=True)
+        if isinstance(schema, models.TextIndexParams):
+            await self.local.create_payload_index(name, body.field_name, PLAIN_WORDS)
+        return updated()
+
+    async def upsert(self, request: web.Request) -> web.Response:
+        name, body = await self._collection(request), models.PointsList.model_validate(await request.json())
+        try:
+            await self.local.upsert(name, body.points)
+        except ValueError as error:
+            raise refusal(400, f"Wrong input: {error}") from error
+        return updated()
+
+    async def retrieve(self, request: web.Request) -> web.Response:
+        name, body = await self._collection(request), models.PointRequest.model_validate(await request.json())
+        vectors: Any = body.with_vector
+        return result(plain(await self.local.retrieve(name, body.ids, with_payload=True, with_vectors=vectors)))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        name = await self._collection(request)
+        selector: Any = TypeAdapter(models.PointsSelector).validate_python(await request.json())
+        await self.local.delete(name, selector)
+        return updated()
+
+    async def count_points(self, request: web.Request) -> web.Response:
+        name = await self._collection(request)
+        return result(plain(await self.local.count(name)))
+
+    async def scroll(self, request: web.Request) -> web.Response:
+        name, body = await self._collection(request), models.ScrollRequest.model_validate(await request.json())
+        wanted: Any = body.with_payload
+        points, following = await self.local.scroll(
+            name, body.filter, limit=body.limit or 10, offset=body.offset, with_payload=wanted
+        )
+        return result({"points": plain(points), "next_page_offset": following})
+
+    async def query(self, request: web.Request) -> web.Response:
+        name, body = await self._collection(request), models.QueryRequestBatch.model_validate(await request.json())
+        return result(plain(await self.local.query_batch_points(name, body.searches)))
+
+    async def _admitted(self, request: web.Request) -> str:
+        await asyncio.sleep(self.delay_s)
+        if request.headers.get("api-key") != KEY:
+            raise Refused(401, b"Must provide an API key or an Authorization bearer token")
+        return request.match_info.get("name", "")
+
+    async def _collection(self, request: web.Request) -> str:
+        name = await self._admitted(request)
+        if name not in self.schemas:
+            raise refusal(404, f"Not found: Collection `{name}` doesn't exist!")
+        return name
+
+
+def refusal(status: int, said: str) -> Refused:
+    return Refused(status, {"status": {"error": said}, "time": 0.0001})
+
+
+def result(found: Any) -> web.Response:
+    return answer({"result": found, "status": "ok", "time": 0.0001})
+
+
+def updated() -> web.Response:
+    return result({"operation_id": 1, "status": "completed"})
+
+
+def plain(found: BaseModel | Iterable[BaseModel]) -> Any:
+    if isinstance(found, BaseModel):
+        return found.model_dump(mode="json", exclude_none=True)
+    return [one.model_dump(mode="json", exclude_none=True) for one in found]
