@@ -39,6 +39,7 @@ class OpenAiCompatible:
         schema_with_tools: whether the answer's schema may be enforced in a call that also offers tools. OpenAI
             can do both; vLLM and Ollama then constrain the output to the schema and never call a tool, so
             there the schema is stated in words until the tools are done with.
+        marks_prefix: whether it wants to be told what of a prompt to keep, see `Dialect`.
         stall_s: how long a streamed answer may be silent, from its response's head on.
 
     An endpoint that refuses `json_schema` is asked for `json_object`, then for text with the schema in words
@@ -54,6 +55,7 @@ class OpenAiCompatible:
         provider: str = "openai",
         api_key: str | None = None,
         schema_with_tools: bool = False,
+        marks_prefix: bool = False,
         stall_s: float = STALL_S,
     ) -> None:
         if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
@@ -67,7 +69,7 @@ class OpenAiCompatible:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._schema_with_tools = schema_with_tools
         self._stall_s = stall_s
-        self._dialect = Dialect()
+        self._dialect = Dialect(marks_prefix=marks_prefix)
 
     async def complete(self, request: ModelRequest, *, timeout_s: float) -> ModelReply:
         """Raises ModelError within `timeout_s` seconds, all tries at an answer's format included."""

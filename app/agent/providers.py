@@ -56,32 +56,38 @@ def build_routes(
     offline: Mapping[str, OfflineRule],
     *,
     stall_s: float = STALL_S,
+    marks_prefix: bool = False,
 ) -> tuple[Route, ...]:
     """The cheap and the strong route over the endpoints in their order; the offline model where there is none."""
     if not endpoints:
         client = OfflineModel(offline)
         return Route(CHEAP, (client,)), Route(STRONG, (client,))
-    return tuple(Route(name, tuple(_client(e, name, session, stall_s) for e in endpoints)) for name in (CHEAP, STRONG))
 
+    def client_of(endpoint: Endpoint, route: str) -> OpenAiCompatible:
+        return OpenAiCompatible(
+            session,
+            endpoint.url,
+            endpoint.model(route),
+            provider=endpoint.provider,
+            api_key=endpoint.key,
+            schema_with_tools=endpoint.provider == "openai",
+            marks_prefix=marks_prefix,
+            stall_s=stall_s,
+        )
 
-def _client(endpoint: Endpoint, route: str, session: aiohttp.ClientSession, stall_s: float) -> OpenAiCompatible:
-    return OpenAiCompatible(
-        session,
-        endpoint.url,
-        endpoint.model(route),
-        provider=endpoint.provider,
-        api_key=endpoint.key,
-        schema_with_tools=endpoint.provider == "openai",
-        stall_s=stall_s,
-    )
+    return tuple(Route(name, tuple(client_of(each, name) for each in endpoints)) for name in (CHEAP, STRONG))
 
 
 def load_prices(
-    endpoints: Sequence[Endpoint], input_usd: float | None = None, output_usd: float | None = None
+    endpoints: Sequence[Endpoint],
+    input_usd: float | None = None,
+    output_usd: float | None = None,
+    cached_input_usd: float | None = None,
 ) -> Prices:
-    """The price list; where both prices (USD per million tokens) are given they hold for the first endpoint."""
+    """The price list; prices that are given (USD per million tokens, input and output) are the first endpoint's."""
     if input_usd is None or output_usd is None or not endpoints:
         return Prices.load()
-    price = ModelPrice(input=Decimal(str(input_usd)), output=Decimal(str(output_usd)))
+    cached = None if cached_input_usd is None else Decimal(str(cached_input_usd))
+    price = ModelPrice(input=Decimal(str(input_usd)), output=Decimal(str(output_usd)), cached_input=cached)
     first = endpoints[0]
     return Prices.load(overrides={(first.provider, first.model(route)): price for route in (CHEAP, STRONG)})

@@ -35,6 +35,11 @@ async def with_retries(
         deadline: of the event loop's clock. A wait that would pass it is not begun.
         retryable: whether an exception is worth another attempt.
     """
+    # Stamina takes over from the first failure: it would cost more than the rest of a turn where there is none.
+    try:
+        return await call()
+    except Exception as error:
+        first: Exception | None = error
     loop = asyncio.get_running_loop()
 
     def wait(error: Exception) -> bool | float:
@@ -55,6 +60,9 @@ async def with_retries(
     )
     async for attempt in attempts:
         with attempt:
+            if first is not None:
+                failed, first = first, None
+                raise failed
             return await call()
     raise AssertionError("stamina ends with a result or an exception")
 

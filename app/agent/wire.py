@@ -38,7 +38,9 @@ MAX_TOKENS: Final = "max_tokens"
 class Dialect:
     """What an endpoint takes of the wire. OpenAI's reasoning models refuse `max_tokens` and any temperature.
 
-    `counts_streams`: it can send a stream's token counts; `streams`: it can stream at all.
+    `counts_streams`: it can send a stream's token counts; `streams`: it can stream at all. `marks_prefix`: it wants
+    to be told what of a prompt to keep (Anthropic's `cache_control`, as gateways to it take it); others keep by
+    themselves what they have seen.
     """
 
     answer_format: AnswerFormat = AnswerFormat.JSON_SCHEMA
@@ -46,6 +48,7 @@ class Dialect:
     temperature: bool = True
     counts_streams: bool = True
     streams: bool = True
+    marks_prefix: bool = False
 
     def after_refusal(self, raw: bytes) -> "Dialect | None":
         """The dialect to try next, given the body of a refusal; None where the refusal is of something else."""
@@ -56,6 +59,8 @@ class Dialect:
             return replace(self, temperature=False)
         if self.counts_streams and any(word in param or word in text for word in _STREAM_COUNT_WORDS):
             return replace(self, counts_streams=False)
+        if self.marks_prefix and "cache_control" in text:
+            return replace(self, marks_prefix=False)
         if self.streams and param == "stream":
             return replace(self, streams=False)
         if self.answer_format is not AnswerFormat.TEXT and any(word in param or word in text for word in _FORMAT_WORDS):
@@ -70,6 +75,7 @@ class Dialect:
             self.temperature and other.temperature,
             self.counts_streams and other.counts_streams,
             self.streams and other.streams,
+            self.marks_prefix and other.marks_prefix,
         )
 
 
@@ -102,11 +108,21 @@ def encode(request: ModelRequest, model: str, dialect: Dialect, *, streamed: boo
         ]
     if request.answer_schema is not None:
         _ask_for_schema(body, messages, request.answer_schema, dialect.answer_format)
+    if dialect.marks_prefix:
+        _mark_prefix(messages)
     if streamed and dialect.streams:
         body["stream"] = True
         if dialect.counts_streams:
             body["stream_options"] = {"include_usage": True}
     return orjson.dumps(body)
+
+
+def _mark_prefix(messages: list[dict[str, Any]]) -> None:
+    """The tools and the system messages are the same in every call of a conversation, and of many."""
+    leading = [message for message in messages if message["role"] == "system"]
+    if leading:
+        part = {"type": "text", "text": leading[-1]["content"], "cache_control": {"type": "ephemeral"}}
+        leading[-1]["content"] = [part]
 
 
 def _message(message: Message) -> dict[str, Any]:

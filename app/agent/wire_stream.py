@@ -73,7 +73,8 @@ class StreamedReply:
         return ModelReply(text, calls, usage, self._model or model, self._finish_reason or "stop", duration_s)
 
     def _take(self, chunk: Mapping[str, Any]) -> str:
-        self._model = self._model or str(chunk.get("model") or "")
+        if not self._model:
+            self._model = str(chunk.get("model") or "")
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
         if not choices or choices[0].get("index"):

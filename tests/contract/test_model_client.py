@@ -116,6 +116,37 @@ async def test_a_models_own_names_for_limits_are_learned(client: OpenAiCompatibl
     assert not {"max_tokens", "temperature"} & stub.asked[-1].keys()
 
 
+async def test_what_the_calls_of_a_conversation_share_stays_the_same_for_the_providers_prompt_cache(
+    client: OpenAiCompatible, stub: ModelStub
+) -> None:
+    other = replace(SPEC, name="another")
+    first = ask("one", tools=(SPEC, other))
+    await client.complete(first, timeout_s=5)
+    said = (Message("assistant", "yes"), Message("user", "two"))
+    await client.complete(replace(first, messages=(*first.messages, *said)), timeout_s=5)
+    before, after = stub.asked
+    assert orjson.dumps(after["tools"]) == orjson.dumps(before["tools"])
+    assert after["messages"][: len(before["messages"])] == before["messages"]
+    assert "cache_control" not in str(after)
+
+
+async def test_a_gateway_that_wants_the_prefix_marked_gets_it_marked_once(
+    session: aiohttp.ClientSession, stub: ModelStub
+) -> None:
+    client = client_of(session, stub, marks_prefix=True)
+    await client.complete(ask(answer_schema=SCHEMA, tools=(SPEC,)), timeout_s=5)
+    prompt, schema, user = stub.asked[0]["messages"]
+    assert prompt == {"role": "system", "content": "Answer."}
+    assert schema["content"][0]["cache_control"] == {"type": "ephemeral"}
+    assert schema["content"][0]["text"].startswith("Answer with one JSON object")
+    assert user == {"role": "user", "content": "hello"}
+    stub.refuses = frozenset({"cache_control"})
+    for _ in range(2):
+        await client.complete(ask(), timeout_s=5)
+    assert stub.calls == 4
+    assert stub.asked[-1]["messages"][0]["content"] == "Answer."
+
+
 async def test_a_schema_with_tools_is_stated_in_words_unless_the_endpoint_can_do_both(
     session: aiohttp.ClientSession, stub: ModelStub
 ) -> None:

@@ -1,19 +1,30 @@
 """CPU time of one agent run: two model calls and one reading tool, on a model that answers at once.
 
+`talk` asks a stub of a model endpoint in a process of its own over HTTP, on the event loop of production; what the
+stub uses is not counted.
+
 Run with `pytest tests/perf/test_agent.py --benchmark-only`. Times are of the CPU, of the whole process (the
 database's threads too). A round is RUNS runs; the columns are milliseconds a round, so divide by RUNS.
 """
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import orjson
 import pytest
+import uvloop
 
 from app.agent.loop import AgentResult, AgentSpec
-from app.agent.model import ModelReply, ModelRequest, ToolCall
+from app.agent.model import ModelClient, ModelReply, ModelRequest, ToolCall
+from app.agent.openai_compatible import OpenAiCompatible
+from app.agent.talk import TalkResult, TalkSpec
 from app.agent.tools import OutcomeState, ToolCallPlan
 from app.clock import system_clock
 from app.ids import new_id
@@ -34,9 +45,13 @@ from tests.support.agents import (
     prompt,
     reply,
 )
+from tests.support.model_stub import KEY
 
 RUNS = 100
 SPEC = AgentSpec("leads", Verdict, ("find",), ROUTE)
+TALK = TalkSpec("chat", ("find",), ROUTE)
+BARE = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 800})
+HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
 PROMPT = prompt("Today is {{ today | trusted }}. The message:\n{{ message }}")
 MESSAGE = "We are 40 people and would like to know what the plan with single sign-on costs. " * 5
 
@@ -47,11 +62,11 @@ async def turn(request: ModelRequest) -> ModelReply:
     return reply("", (ToolCall("c1", "find", '{"query": "single sign-on"}'),))
 
 
-async def build(folder: Path) -> Room:
+async def build(folder: Path, model: ModelClient) -> Room:
     db = Database(f"sqlite+aiosqlite:///{folder / 'trellis.db'}")
     async with db.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    room = build_room(db, system_clock, ScriptedModel(turn), tools=[FIND, Outside(idempotent=True).tool()])
+    room = build_room(db, system_clock, model, tools=[FIND, Outside(idempotent=True).tool()])
     await allow(room, "find", "send")
     return room
 
@@ -64,7 +79,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture
 def room(runner: asyncio.Runner, tmp_path: Path) -> Iterator[Room]:
-    made = runner.run(build(tmp_path))
+    made = runner.run(build(tmp_path, ScriptedModel(turn)))
     yield made
     runner.run(made.budgets.stop())
     runner.run(made.db.close())
@@ -106,3 +121,69 @@ def test_two_independent_writes_with_ledger(benchmark: Any, runner: asyncio.Runn
 
     outcomes = measure("agent_two_writes", benchmark, runner, writes)
     assert [o.state for o in outcomes] == [OutcomeState.DONE] * 2
+
+
+@contextmanager
+def stub_process() -> Iterator[str]:
+    """The address of a model that calls a tool and then says twenty words."""
+    command = [sys.executable, "-m", "tests.support.model_stub", "0", "--tool", "--words", "20"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+async def build_talking(stack: AsyncExitStack, folder: Path, url: str) -> Room:
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    room = await build(folder, OpenAiCompatible(session, url, "m", provider="stub", api_key=KEY))
+    stack.push_async_callback(room.db.close)
+    stack.push_async_callback(room.budgets.stop)
+    return room
+
+
+async def talk(room: Room, *, streamed: bool) -> TalkResult:
+    messages = PROMPT.render(today="2026-03-02", message=MESSAGE)
+    turn = room.agent.talk(
+        AGENT, TALK, messages, prompt=PROMPT, facts={}, subject_id="turn_1", deadline_s=30, streamed=streamed
+    )
+    result = [item async for item in turn][-1]
+    assert isinstance(result, TalkResult)
+    return result
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_one_turn_of_talk_over_http(benchmark: Any, tmp_path: Path, streamed: bool) -> None:
+    with stub_process() as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = AsyncExitStack()
+        room = runner.run(build_talking(stack, tmp_path, url))
+        name = f"agent_talk_{'streamed' if streamed else 'whole'}"
+        result = measure(name, benchmark, runner, lambda: talk(room, streamed=streamed))
+        assert (result.steps, len(result.text.split()), [o.state for o in result.tool_outcomes]) == (
+            2,
+            20,
+            [OutcomeState.DONE],
+        )
+        runner.run(stack.aclose())
+
+
+async def bare_turn(session: aiohttp.ClientSession, url: str) -> int:
+    """What any client pays: the same two calls, whole, with nothing around them."""
+    read = 0
+    for _ in range(2):
+        async with session.post(f"{url}/chat/completions", data=BARE, headers=HEADERS) as response:
+            read += len(orjson.loads(await response.read())["choices"])
+    return read
+
+
+def test_two_bare_calls_over_http(benchmark: Any) -> None:
+    with stub_process() as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = AsyncExitStack()
+
+        async def opened() -> aiohttp.ClientSession:
+            return await stack.enter_async_context(aiohttp.ClientSession())
+
+        session = runner.run(opened())
+        assert measure("agent_bare_calls", benchmark, runner, lambda: bare_turn(session, url)) == 2
+        runner.run(stack.aclose())

@@ -49,6 +49,8 @@ def refused_member(body: Mapping[str, Any], refuses: Set[str]) -> Fault | None:
     for member in ("max_tokens", "temperature", "stream", "stream_options"):
         if member in body and member in refuses:
             return error(400, f"Unsupported parameter: '{member}'.", code="unsupported_parameter", param=member)
+    if "cache_control" in refuses and any(isinstance(each["content"], list) for each in body.get("messages", ())):
+        return error(400, "messages.0.content.0.cache_control: Extra inputs are not permitted")
     if "stream_options" in body and not body.get("stream"):
         return error(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
     return _wrong_schema(body) if wanted == "json_schema" else None

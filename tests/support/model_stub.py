@@ -65,10 +65,10 @@ class ModelStub:
     """`async with ModelStub() as stub:` serves `stub.url` (up to `/v1`).
 
     `refuses` names members and response formats that this endpoint does not take: `max_tokens`, `temperature`,
-    `stream`, `stream_options`, `json_schema`, `json_object`. `usage` None: it counts no tokens. `streams` False:
-    it answers a streamed request whole. `faults` are for the next requests, `cuts` for the next streams. `chances`
-    are shares of requests (0 to 1) that go wrong by themselves, by kind (`KINDS`). `left` counts the requests whose
-    caller went away before the end.
+    `stream`, `stream_options`, `cache_control`, `json_schema`, `json_object`. `usage` None: it counts no tokens.
+    `streams` False: it answers a streamed request whole. `faults` are for the next requests, `cuts` for the next
+    streams. `chances` are shares of requests (0 to 1) that go wrong by themselves, by kind (`KINDS`). `left` counts
+    the requests whose caller went away before the end. `keep` False: it remembers no request, however many come.
     """
 
     answer: Answer = field(default_factory=lambda: text("Hello."))

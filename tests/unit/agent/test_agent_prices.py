@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.agent.model import Usage
 from app.agent.prices import PRICES_FILE, ModelPrice, Prices
+from app.agent.providers import Endpoint, load_prices
 from app.errors import ConfigError
 
 TODAY = date(2026, 3, 2)
@@ -19,6 +20,16 @@ def test_a_known_model_costs_what_the_list_says_rounded_up_to_a_micro_dollar() -
     assert prices.cost_micros("openai", "gpt-4o-mini", Usage(1000, 100, 400), TODAY) == 90 + 30 + 60
     assert prices.cost_micros("openai", "gpt-4o-mini", Usage(1, 0), TODAY) == 1
     assert prices.cost_micros("openai", "gpt-4o-mini-2024-07-18", Usage(100, 0), TODAY) == 15
+
+
+@pytest.mark.parametrize(("cached", "cost"), [(0.5, 600 * 2 + 400 * 0.5), (None, 1000 * 2)])
+def test_prices_of_settings_hold_for_the_first_endpoint(cached: float | None, cost: float) -> None:
+    endpoint = Endpoint("https://models.example/v1", None, "big", "bigger")
+    prices = load_prices([endpoint], 2.0, 3.0, cached)
+    for model in ("big", "bigger"):
+        assert prices.cost_micros("models.example", model, Usage(1000, 100, 400), TODAY) == cost + 300
+    with pytest.raises(ConfigError):
+        load_prices([endpoint]).require("models.example", "big")
 
 
 @pytest.mark.parametrize("provider", ["offline", "ollama", "vllm"])

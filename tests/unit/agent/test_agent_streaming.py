@@ -248,7 +248,7 @@ async def test_a_whole_call_that_is_cancelled_pays_for_its_input(db: Database, c
             await asyncio.sleep(0.01)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=min(settings().max_examples, 40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(st.text(min_size=1, max_size=30), max_size=8),
     end=st.sampled_from([None, "silence", DOWN, ModelStreamBroken("b", retryable=True), KeyError("x"), "nothing"]),
@@ -287,7 +287,7 @@ async def _settled(folder: Path, pieces: list[str], end: Exception | str | None,
 
     async def consume() -> None:
         nonlocal said
-        items = stream(room, seconds=0.05)
+        items = stream(room, seconds=0.02)
         for _ in range(reads):
             item = await anext(items)
             said += item.text if isinstance(item, TextDelta) else ""
@@ -298,7 +298,7 @@ async def _settled(folder: Path, pieces: list[str], end: Exception | str | None,
                 await asyncio.sleep(30)
 
     consuming = asyncio.create_task(consume())
-    await asyncio.wait([consuming], timeout=0.1)
+    await asyncio.wait([consuming], timeout=0.04)
     consuming.cancel()
     await asyncio.gather(consuming, return_exceptions=True)
     async with asyncio.timeout(5):
