@@ -61,8 +61,8 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
-    `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index; `vectors_int8` also keeps vectors in
-    a byte a number.
+    `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, `vectors_replicas` the copies of
+    each index in its cluster; `vectors_int8` also keeps vectors in a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
     bounds one call; `model_stall_s` is how long a streamed answer may be silent.
     `model_cache_control` marks what of a prompt the provider shall keep, for gateways to Anthropic's models.
