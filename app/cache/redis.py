@@ -163,7 +163,8 @@ class RedisCache:
     async def _unlink(self, keys: Sequence[str]) -> int:
         def fill(pipeline: Any) -> None:
             for key in keys:
-                pipeline.unlink(self._key(key))
+                # Not `pipeline.unlink`: a cluster's pipeline does not queue it.
+                pipeline.execute_command("UNLINK", self._key(key))
 
         return sum(await self._link.run(fill))
 

@@ -1,5 +1,7 @@
 """The cache that rooms are given: in process, then Redis, counted, switched, and one call for many who miss at once."""
 
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,6 +14,8 @@ from app.telemetry.metrics import Metrics
 
 # With a shared tier, what another process dropped while Redis did not answer lives here no longer than this.
 NEAR_TTL_S: Final = 60.0
+# For so long after a drop Redis may hold what a process that has not heard of it yet made from what was there before.
+SETTLING_S: Final = 2.0
 _REMEMBERED: Final = 10_000
 
 Tier = Literal["l1", "l2", "none"]
@@ -42,12 +46,14 @@ class TieredCache:
         l2: RedisCache | None,
         metrics: Metrics,
         enabled: SwitchedOn = lambda _tenant: True,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._l1 = l1
         self._l2 = l2
         self._enabled = enabled
-        self._drops = _Drops()
+        self._drops = _Drops(monotonic)
         self._flights: SingleFlight[tuple[bytes, Tier]] = SingleFlight()
         self._requests = metrics.cache_requests
         self._saved = metrics.cache_saved_usd.labels(name)
@@ -200,9 +206,8 @@ class TieredCache:
     async def _far_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         if self._l2 is None:
             return {}
-        began = self.mark()
         entries = zip(keys, await self._l2.entries(keys), strict=True)
-        found = {key: entry for key, entry in entries if entry and not self._drops.touched(began, entry.tags)}
+        found = {key: entry for key, entry in entries if entry and not self._drops.settling(entry.tags)}
         for key, entry in found.items():
             self._near(key, entry)
         return {key: entry.value for key, entry in found.items()}
@@ -215,21 +220,26 @@ class TieredCache:
 class _Drops:
     """Which tags were dropped lately, in the order of the drops; of what it no longer knows it assumes the worst."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self.count = 0
-        self._last: dict[str, int] = {}
-        self._forgotten = 0
+        self._monotonic = monotonic
+        self._last: dict[str, tuple[int, float]] = {}
+        self._forgotten = 0, -math.inf
 
     def note(self, tags: Sequence[str]) -> None:
         self.count += 1
+        now = self._monotonic()
         for tag in tags:
             self._last.pop(tag, None)
-            self._last[tag] = self.count
+            self._last[tag] = self.count, now
         while len(self._last) > _REMEMBERED:
             self._forgotten = self._last.pop(next(iter(self._last)))
 
     def touched(self, since: int, tags: Sequence[str]) -> bool:
         """Whether one of the tags was, or may have been, dropped after `since`."""
-        if not tags:
-            return False
-        return since < self._forgotten or any(self._last.get(tag, 0) > since for tag in tags)
+        return any(self._last.get(tag, self._forgotten)[0] > since for tag in tags)
+
+    def settling(self, tags: Sequence[str]) -> bool:
+        """Whether one of the tags was, or may have been, dropped a moment ago."""
+        recent = self._monotonic() - SETTLING_S
+        return any(self._last.get(tag, self._forgotten)[1] > recent for tag in tags)
