@@ -20,6 +20,7 @@ from app.errors import TrellisError
 from app.governance.decisions import explain
 from app.governance.keys import require_tenant
 from app.governance.privacy import scrub
+from app.knowledge.evaluation.retrieval import evaluate as evaluate_retrieval
 from app.main import create_app
 from app.pack import Kit
 from app.principal import Principal
@@ -144,7 +145,8 @@ def _add_packs() -> None:
         if pack.learn is not None:
             pack.learn(cli, _run_kit)
         if pack.evaluate is not None:
-            _add_evaluation(pack.name, pack.evaluate)
+            what = f"What the {pack.name} pack is worth on the data sets of a folder."
+            _add_evaluation(pack.name, pack.evaluate, what)
 
 
 def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -> Result:
@@ -156,7 +158,7 @@ def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -
     return run(tenant, on_container)
 
 
-def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]]) -> None:
+def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]], what: str) -> None:
     def command(
         data: Annotated[Path, typer.Option(help="The folder with the data sets.", envvar="TRELLIS_DATA")] = Path(
             "../shared/data"
@@ -164,7 +166,7 @@ def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Coroutine[Any
     ) -> None:
         asyncio.run(evaluate(data, out))
 
-    evals.command(name, help=f"What the {name} pack is worth on the data sets of a folder.")(command)
+    evals.command(name, help=what)(command)
 
 
 def main() -> None:
@@ -179,6 +181,7 @@ def main() -> None:
 
 
 _add_packs()
+_add_evaluation("retrieval", evaluate_retrieval, "How well each way to search finds what answers, on Cranfield.")
 
 if __name__ == "__main__":
     main()

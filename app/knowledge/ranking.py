@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.knowledge.base import Hit
 
@@ -50,8 +51,12 @@ def fuse(rankings: Iterable[Ranking[Key]]) -> dict[Key, float]:
     stands at its last one.
     """
     parts = [ranking.shares() for ranking in rankings if ranking.weight > 0 and ranking.scores]
-    found = dict.fromkeys(key for shares, _ in parts for key in shares)
-    return {key: sum(shares.get(key, missing) for shares, missing in parts) for key in found}
+    base = sum(missing for _, missing in parts)
+    fused: dict[Key, float] = {}
+    for shares, missing in parts:
+        for key, share in shares.items():
+            fused[key] = fused.get(key, base) + share - missing
+    return fused
 
 
 def fuse_hybrid(
@@ -90,7 +95,7 @@ def order(
     limit: int,
     worth: Callable[[Hit], float] = lambda _hit: 1.0,
     *,
-    repeat: float = 0.85,
+    repeat: float = 0.7,
     diversity: float = 0.0,
 ) -> list[Hit]:
     """The `limit` best, with variety.
@@ -101,26 +106,29 @@ def order(
         diversity: 0 to 1; the weight of likeness to what is chosen against the score, 1 - lambda of maximal marginal
             relevance (Carbonell, Goldstein, SIGIR 1998). 0 leaves it out.
     """
-    left = {hit.chunk.id: (hit, hit.fused * worth(hit)) for hit in hits}
-    alike = dict.fromkeys(left, 0.0)
+    left = {place: (1 - diversity) * hit.fused * worth(hit) for place, hit in enumerate(hits)}
+    alike = _likeness(hits) if diversity > 0 else None
+    penalty = np.zeros(len(hits))
     chosen: list[Hit] = []
     per_document: Counter[str] = Counter()
 
-    def marginal(entry: tuple[Hit, float]) -> float:
-        hit, score = entry
-        return (1 - diversity) * score * repeat ** per_document[hit.chunk.document_id] - diversity * alike[hit.chunk.id]
+    def marginal(place: int) -> float:
+        return left[place] * repeat ** per_document[hits[place].chunk.document_id] - float(penalty[place])
 
     while left and len(chosen) < limit:
-        best, _ = max(left.values(), key=marginal)
-        chosen.append(best)
-        per_document[best.chunk.document_id] += 1
-        del left[best.chunk.id]
-        if diversity > 0 and left:
-            _grow_alike(alike, [hit for hit, _ in left.values()], best)
+        best = max(left, key=marginal)
+        del left[best]
+        chosen.append(hits[best])
+        per_document[hits[best].chunk.document_id] += 1
+        if alike is not None:
+            penalty = np.maximum(penalty, diversity * alike[best])
     return chosen
 
 
-def _grow_alike(alike: dict[str, float], left: Sequence[Hit], chosen: Hit) -> None:
-    """Each remaining hit's likeness to the nearest of the chosen ones."""
-    for hit, likeness in zip(left, np.stack([hit.vector for hit in left]) @ chosen.vector, strict=True):
-        alike[hit.chunk.id] = max(alike[hit.chunk.id], float(likeness))
+def _likeness(hits: Sequence[Hit]) -> NDArray[np.float32]:
+    """The cosine of every two hits, at least 0."""
+    if not hits:
+        return np.zeros((0, 0), np.float32)
+    vectors = np.stack([hit.vector for hit in hits])
+    likeness: NDArray[np.float32] = np.maximum(vectors @ vectors.T, 0)
+    return likeness

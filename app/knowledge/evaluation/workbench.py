@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from app.cache.lru import LruCache
 from app.cache.tiered import TieredCache
 from app.clock import Clock, system_clock
-from app.knowledge.base import VectorStore
+from app.knowledge.base import Embedder, VectorStore
 from app.knowledge.boosts import CachedHistory
 from app.knowledge.edge import EdgeVectors
 from app.knowledge.embedders import WordLlamaEmbedder
@@ -33,6 +33,7 @@ class Workbench:
     ingestor: Ingestor
     retriever: Retriever
     store: VectorStore
+    embedder: Embedder
 
 
 @asynccontextmanager
@@ -59,7 +60,7 @@ async def workbench(
                 history=CachedHistory(LruCache(), clock),
                 tuning=tuning,
             )
-            yield Workbench(Ingestor(db, store, generations, versions, metrics, clock), retriever, store)
+            yield Workbench(Ingestor(db, store, generations, versions, metrics, clock), retriever, store, embedder)
         finally:
             await db.close()
             await store.close()
