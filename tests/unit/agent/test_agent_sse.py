@@ -53,6 +53,7 @@ def test_however_a_stream_is_cut_its_events_are_the_same(lines: list[str], end: 
     ("raw", "events"),
     [
         (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
         (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
         (b": ping\n\n\n\nid: 1\nretry: 3\n\n", []),
         (b"data\n\ndatax: 1\n\n", [b""]),
@@ -63,6 +64,7 @@ def test_however_a_stream_is_cut_its_events_are_the_same(lines: list[str], end: 
 )
 def test_events_are_read_as_the_standard_says(raw: bytes, events: list[bytes]) -> None:
     assert parse([raw]) == events
+    assert parse([raw[n : n + 1] for n in range(len(raw))]) == events
 
 
 @pytest.mark.parametrize("piece", [b"x" * 70_000, b"data: " + b"x" * 70_000 + b"\n"])
