@@ -59,7 +59,9 @@ class DocumentAccepted(BaseModel):
 
 
 class DocumentOut(BaseModel):
-    """`chunks` are those of the index that answers; `quarantined` of them carry instructions and are no evidence."""
+    """`chunks` are those of the index that answers; `quarantined` of them carry instructions and are no evidence.
+    `content_hash` is SHA-256 over what was handed in: it tells whether a file changed.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -71,6 +73,7 @@ class DocumentOut(BaseModel):
     media_type: str
     file_name: str | None
     size_bytes: int
+    content_hash: str
     status: DocumentStatus
     last_error: str | None
     warnings: list[str]
