@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from app.errors import ConfigError
-from infra.phases import PHASES, Phase, PhaseName, Relational
+from infra.phases import PHASES, Phase, PhaseName, Relational, Vectors
 
 PREFIX = "TRELLIS_"
 REGION = r"^[a-z0-9-]{0,40}$"
@@ -190,6 +190,10 @@ class Settings(BaseSettings):
         if self.database_url is None and self.targets.stores.relational is not Relational.SQLITE:
             raise ValueError(
                 f"TRELLIS_DATABASE_URL is not set: phase '{self.phase}' does not run on the embedded database"
+            )
+        if self.vectors_url is None and self.targets.stores.vectors is not Vectors.EMBEDDED:
+            raise ValueError(
+                f"TRELLIS_VECTORS_URL is not set: phase '{self.phase}' does not run on the embedded vector index"
             )
 
     @property

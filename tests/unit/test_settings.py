@@ -8,6 +8,7 @@ from app.errors import ConfigError
 from app.settings import Settings, load_settings
 
 SECRET = "x" * 32
+POSTGRES = "postgresql+asyncpg://db/trellis"
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, **environ: str) -> str:
@@ -60,6 +61,7 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
         ({"session_secret": "short"}, "TRELLIS_SESSION_SECRET"),
         ({"session_secret": SECRET, "auth": False}, "TRELLIS_AUTH"),
         ({"session_secret": SECRET, "phase": "small"}, "TRELLIS_DATABASE_URL"),
+        ({"session_secret": SECRET, "phase": "small", "database_url": POSTGRES}, "TRELLIS_VECTORS_URL"),
     ],
 )
 def test_production_refuses_what_development_allows(wrong: dict[str, Any], names: str) -> None:
@@ -69,10 +71,10 @@ def test_production_refuses_what_development_allows(wrong: dict[str, Any], names
     assert names in refused.value.detail
 
 
-def test_production_starts_with_secrets_and_a_database() -> None:
-    url = "postgresql+asyncpg://db/trellis"
-    settings = load_settings({}, environment="production", session_secret=SECRET, phase="small", database_url=url)
-    assert settings.sqlalchemy_url == url
+def test_production_starts_with_secrets_a_database_and_a_vector_server() -> None:
+    servers = {"database_url": POSTGRES, "vectors_url": "http://vectors:6333"}
+    settings = load_settings({}, environment="production", session_secret=SECRET, phase="small", **servers)
+    assert settings.sqlalchemy_url == POSTGRES
 
 
 def test_secrets_are_not_printed() -> None:
