@@ -1,5 +1,6 @@
 """An ingestor and a retriever over the plain store."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -14,7 +15,7 @@ from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.ranking import Calibration
 from app.knowledge.registry import Embedders
-from app.knowledge.retrieve import Retriever, Tuning
+from app.knowledge.retrieve import Retriever, SwitchedOn, Tuning
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
@@ -36,15 +37,27 @@ class Knowledge:
     versions: IndexVersions
     metrics: Metrics
     ingestor: Ingestor
-    retriever: Retriever
+    build: Callable[[SwitchedOn], Retriever]
     registry: CollectorRegistry
     reader: FakeReader
     caches: NotedCaches
 
     def with_embedder(self, embedder: WordsEmbedder) -> Ingestor:
         """The ingestor of a process whose settings name another embedder."""
-        generations = Generations(self.db, self.versions, Embedders(embedder), BOUNDS)
+        return self.with_generations(Generations(self.db, self.versions, Embedders(embedder), BOUNDS))
+
+    def with_generations(self, generations: Generations) -> Ingestor:
+        """The ingestor of a process that knows these."""
         return Ingestor(self.db, self.store, generations, self.versions, self.metrics, self.clock)
+
+    @property
+    def retriever(self) -> Retriever:
+        """With every flag off."""
+        return self.build(lambda _flag, _tenant: False)
+
+    def switched(self, flag: str, *tenants: str) -> Retriever:
+        """With one flag on for these tenants; histories and caches are those of the other."""
+        return self.build(lambda name, tenant: name == flag and tenant in tenants)
 
     def sample(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"trellis_{name}", labels) or 0.0
@@ -58,14 +71,20 @@ def knowledge(db: Database, clock: StillClock) -> Knowledge:
     reader, caches = FakeReader(), NotedCaches()
     generations = Generations(db, versions, Embedders(embedder), BOUNDS)
     ingestor = Ingestor(db, store, generations, versions, metrics, clock, reader=reader, caches=caches)
-    retriever = Retriever(
-        store,
-        generations,
-        TieredCache("retrieval", LruCache(100, 1 << 20, lambda: clock().timestamp()), None, metrics),
-        metrics,
-        glossary=Glossary.load(),
-        guess=LanguageGuess.load(),
-        history=CachedHistory(LruCache(100, 1 << 20, lambda: clock().timestamp()), clock),
-        tuning=Tuning(Calibration(cosine=4, lexical=4, intercept=-3, floor=0.5)),
-    )
-    return Knowledge(db, clock, store, embedder, versions, metrics, ingestor, retriever, registry, reader, caches)
+    history = CachedHistory(LruCache(100, 1 << 20, lambda: clock().timestamp()), clock)
+    cache = TieredCache("retrieval", LruCache(100, 1 << 20, lambda: clock().timestamp()), None, metrics)
+
+    def build(switched_on: SwitchedOn) -> Retriever:
+        return Retriever(
+            store,
+            generations,
+            cache,
+            metrics,
+            glossary=Glossary.load(),
+            guess=LanguageGuess.load(),
+            history=history,
+            switched_on=switched_on,
+            tuning=Tuning(Calibration(cosine=4, lexical=4, intercept=-3, floor=0.5)),
+        )
+
+    return Knowledge(db, clock, store, embedder, versions, metrics, ingestor, build, registry, reader, caches)
