@@ -35,7 +35,7 @@ _IBAN = re.compile(
 
 # What contracts and claims are called by: CL-2026-000123, POL-0012345.
 REFERENCE = r"[A-Z]{2,4}-(?:\d{4}-\d{3,10}|\d{6,12})"
-_REFERENCE = re.compile(rf"(?<![\w-]){REFERENCE}(?![\w-])", re.IGNORECASE)
+_REFERENCE = re.compile(rf"{REFERENCE}(?!\d)", re.IGNORECASE)
 
 _DIGIT_GROUPS = re.compile(r"(?<![A-Za-z_\d])(?<!\d[.,])\d+(?:[ \u00a0-]\d+)*(?![A-Za-z_\d])")
 _CARD_DIGITS = range(13, 20)

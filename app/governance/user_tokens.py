@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import jwt
@@ -138,9 +138,8 @@ class UserTokens:
             return None
 
     def _holds_now(self, signed: _Signed) -> bool:
-        now = self._clock()
         # A second of grace for an issuer whose clock is ahead; an expiry is held to the second.
-        return signed.issued_at <= now.timestamp() + 1 and now < datetime.fromtimestamp(signed.expires_at, UTC)
+        return signed.issued_at - 1 <= self._clock().timestamp() < signed.expires_at
 
     def _key_of(self, tenant_id: str) -> bytes:
         return hmac.digest(self._secret, f"{_PURPOSE}\0{tenant_id}".encode(), hashlib.sha256)

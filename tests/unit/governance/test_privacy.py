@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.governance.privacy import mask, scrub
+from app.governance.privacy import REFERENCE, mask, scrub
 from app.ids import new_id
 
 # Words around the planted data; no digits, which would make another number of it.
@@ -102,6 +102,21 @@ def test_a_phone_number_never_survives(before: str, phone: str, after: str) -> N
     masked = mask(f"{before} {phone} {after}")
     assert "[phone]" in masked
     assert _digits(masked) <= 1
+
+
+@pytest.mark.parametrize("text", ["claimCL-2026-000123-copy", "保单HH-2024-004102号", "x_cl-2026-000123.pdf"])
+def test_a_contracts_number_that_touches_other_text_is_found(text: str) -> None:
+    assert _digits(mask(text)) == 0
+
+
+@given(around, st.from_regex(rf"\A{REFERENCE}\Z"), around)
+def test_a_contracts_number_never_survives(before: str, number: str, after: str) -> None:
+    assert number not in mask(f"{before} {number.lower()} or {number}, {after}").replace(number.lower(), number)
+
+
+@pytest.mark.parametrize("text", ["ISO-27001", "UTF-16", "ISO-8859-1", "GPT-4", "a-2026-03-02", "sha-256", "x86-64"])
+def test_names_with_digits_stay(text: str) -> None:
+    assert mask(text) == text
 
 
 @pytest.mark.parametrize(
