@@ -51,4 +51,4 @@ def readable(question: str) -> str:
 
 
 def _digest(parts: list[object]) -> str:
-    return hashlib.blake2b(orjson.dumps(parts), digest_size=20).hexdigest()
+    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()

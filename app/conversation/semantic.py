@@ -17,6 +17,7 @@ from app.knowledge.base import Chunk, Embedder, Namespace, VectorStore
 GENERATION: Final = "~answers"
 MOST_QUESTIONS: Final = 5_000
 _COUNT_EVERY: Final = 256
+_PREFIX: Final = "chk_"
 _FIGURE: Final = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -40,26 +41,27 @@ class SemanticAnswers:
         best = max(hits, key=lambda hit: hit.cosines[0], default=None)
         if best is None or best.cosines[0] < threshold:
             return None
-        return best.chunk.id, best.cosines[0]
+        return best.chunk.id.removeprefix(_PREFIX), best.cosines[0]
 
     async def put(self, tenant_id: str, bot: str, ground: str, question: str, key: str, asker: str) -> None:
         """Remembers the question of an answer, unless personal data shows in it.
 
         Args:
+            key: 32 hexadecimal digits, as `keys.answer_key` makes them: stores take no other ids.
             asker: who asked, for `forget`.
         """
         if scrub(question) != question:
             return
         namespace = _namespace(tenant_id, bot)
         await self._keep_small(namespace)
-        chunk = Chunk(key, _asker(asker), "", "", "", 0, "", (_tag(ground, question),))
+        chunk = Chunk(_PREFIX + key, _asker(asker), "", "", "", 0, "", (_tag(ground, question),))
         vectors = await self._embedder.embed([question])
         await self._store.ensure(namespace, self._embedder.dimension)
         await self._store.upsert(namespace, [chunk], vectors)
 
     async def remove(self, tenant_id: str, bot: str, key: str) -> None:
         """For an answer that is no longer there."""
-        await self._store.delete_chunks(_namespace(tenant_id, bot), [key])
+        await self._store.delete_chunks(_namespace(tenant_id, bot), [_PREFIX + key])
 
     async def forget(self, tenant_id: str, bot: str, asker: str) -> None:
         """Erases the vectors of a person's questions to the bot."""
