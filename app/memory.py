@@ -121,7 +121,8 @@ class RedisMemory:
     """`ConversationMemory` of all processes, in Redis or a Redis cluster.
 
     While Redis is away a user has said nothing and what is added is lost; only `forget` and `export` say so, for
-    they promise something. A user's keys share a hash tag, so what belongs together changes together.
+    they promise something. A user's keys share a hash tag: one node has them all and changes them in the order in
+    which it is told.
     """
 
     def __init__(self, link: RedisLink, clock: Clock, *, prefix: str = "trellis:memory") -> None:
@@ -174,7 +175,7 @@ class RedisMemory:
         try:
             bots = await self._bots(keys)
             if bots:
-                await self._link.run(fill, atomic=True)
+                await self._link.run(fill)
         except RedisAway as error:
             raise _away() from error
 
@@ -208,12 +209,14 @@ class RedisMemory:
 
     async def _write(self, keys: "_Keys", bot: str, fill: Fill) -> None:
         def whole(pipeline: Any) -> None:
+            # Before, so that nothing is ever kept that `forget` cannot find; after, for a `forget` in between.
+            pipeline.sadd(keys.bots, bot)
+            fill(pipeline)
             pipeline.sadd(keys.bots, bot)
             pipeline.expire(keys.bots, KEPT_FOR)
-            fill(pipeline)
 
         try:
-            await self._link.run(whole, atomic=True)
+            await self._link.run(whole)
         except RedisAway:
             return
 

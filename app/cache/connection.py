@@ -49,11 +49,11 @@ class RedisLink:
     def paused(self) -> bool:
         return self._monotonic() < self._again
 
-    async def run(self, fill: Fill, *, atomic: bool = False) -> list[Any]:
-        """The answers to the commands that `fill` puts on a pipeline, in one trip.
+    async def run(self, fill: Fill) -> list[Any]:
+        """The answers to the commands that `fill` puts on a pipeline, in one trip to each node.
 
-        Args:
-            atomic: all or nothing; on a cluster their keys must share a hash tag.
+        Those of one hash tag are carried out in their order, others' commands in between. There are no transactions:
+        redis-py's on a cluster run each command in a thread and an event loop of its own.
 
         Raises RedisAway.
         """
@@ -61,7 +61,7 @@ class RedisLink:
             if self.paused:
                 raise RedisAway
             try:
-                pipeline = self.client.pipeline(transaction=atomic)
+                pipeline = self.client.pipeline(transaction=False)
                 fill(pipeline)
                 answers: list[Any] = await pipeline.execute()
             except (RedisError, OSError, TimeoutError) as error:

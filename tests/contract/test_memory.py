@@ -1,0 +1,115 @@
+"""The same conversation memory in process, in Redis and on a Redis cluster."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Literal
+
+import pytest
+
+from app.cache.connection import connect
+from app.ids import new_id
+from app.memory import Conversation, ConversationMemory, LocalMemory, RedisMemory, Turn
+from tests.conftest import StillClock
+
+
+@pytest.fixture(params=["local", "redis", "cluster"])
+async def memory(request: pytest.FixtureRequest, clock: StillClock) -> AsyncIterator[ConversationMemory]:
+    if request.param == "local":
+        yield LocalMemory(clock)
+        return
+    place = request.getfixturevalue("redis_cluster" if request.param == "cluster" else "redis_server")
+    link = connect(place if isinstance(place, str) else place.url)
+    yield RedisMemory(link, clock, prefix=new_id("test"))
+    await link.close()
+
+
+def turn(clock: StillClock, text: str, role: Literal["user", "assistant"] = "user") -> Turn:
+    return Turn(role, text, clock())
+
+
+async def texts(memory: ConversationMemory, tenant: str = "acme", bot: str = "shop", user: str = "ann") -> list[str]:
+    return [said.text for said in await memory.recent(tenant, bot, user)]
+
+
+async def test_turns_come_back_whole_and_oldest_first(memory: ConversationMemory, clock: StillClock) -> None:
+    question, answer = turn(clock, "question"), turn(clock, "answer\n\x00 é", "assistant")
+    await memory.add("acme", "shop", "ann", question, answer)
+    await memory.add("acme", "shop", "ann", turn(clock, "another"))
+    await memory.add("acme", "shop", "ann")
+    assert list(await memory.recent("acme", "shop", "ann")) == [question, answer, turn(clock, "another")]
+
+
+async def test_only_the_last_ten_are_kept(memory: ConversationMemory, clock: StillClock) -> None:
+    await memory.add("acme", "shop", "ann", *(turn(clock, str(number)) for number in range(7)))
+    await memory.add("acme", "shop", "ann", *(turn(clock, str(number)) for number in range(7, 13)))
+    assert await texts(memory) == [str(number) for number in range(3, 13)]
+
+
+async def test_a_day_later_they_are_gone(memory: ConversationMemory, clock: StillClock) -> None:
+    await memory.add("acme", "shop", "ann", turn(clock, "old"))
+    clock.advance(hours=1)
+    await memory.add("acme", "shop", "ann", turn(clock, "new"))
+    clock.now += timedelta(hours=23)
+    assert await texts(memory) == ["new"]
+    clock.advance(hours=1)
+    assert await texts(memory) == []
+    assert await memory.export("acme", "ann") == {}
+
+
+# A separator or a brace in an id must not make one user's place another's.
+@pytest.mark.parametrize(
+    ("tenant", "bot", "user"),
+    [
+        ("acme", "shop", "bob"),
+        ("other", "shop", "ann"),
+        ("acme", "help", "ann"),
+        ("acme", "shop", "ann:turns"),
+        ("acme", "shop", "{ann}"),
+        ("acme", "turns:shop", "ann"),
+    ],
+)
+async def test_tenants_bots_and_users_are_apart(
+    memory: ConversationMemory, clock: StillClock, tenant: str, bot: str, user: str
+) -> None:
+    await memory.add("acme", "shop", "ann", turn(clock, "hers"))
+    await memory.summarise("acme", "shop", "ann", "about her")
+    assert await texts(memory, tenant, bot, user) == []
+    assert await memory.summary(tenant, bot, user) is None
+    await memory.add(tenant, bot, user, turn(clock, "theirs"))
+    assert (await texts(memory), await texts(memory, tenant, bot, user)) == (["hers"], ["theirs"])
+
+
+async def test_a_summary_is_kept_beside_the_turns_and_replaced(memory: ConversationMemory, clock: StillClock) -> None:
+    assert await memory.summary("acme", "shop", "ann") is None
+    await memory.summarise("acme", "shop", "ann", "first")
+    await memory.summarise("acme", "shop", "ann", "second é")
+    assert await memory.summary("acme", "shop", "ann") == "second é"
+    assert await texts(memory) == []
+
+
+async def test_forgetting_erases_one_user_at_every_bot(memory: ConversationMemory, clock: StillClock) -> None:
+    for bot in ("shop", "help"):
+        await memory.add("acme", bot, "ann", turn(clock, "hers"))
+        await memory.summarise("acme", bot, "ann", "about her")
+    await memory.add("acme", "shop", "bob", turn(clock, "his"))
+    await memory.add("rival", "shop", "ann", turn(clock, "another's"))
+    await memory.forget("acme", "ann")
+    await memory.forget("acme", "ann")
+    assert [await texts(memory, bot=bot) for bot in ("shop", "help")] == [[], []]
+    assert await memory.summary("acme", "help", "ann") is None
+    assert await memory.export("acme", "ann") == {}
+    assert await texts(memory, user="bob") == ["his"]
+    assert await texts(memory, "rival") == ["another's"]
+    await memory.add("acme", "shop", "ann", turn(clock, "again"))
+    assert await texts(memory) == ["again"]
+
+
+async def test_an_export_holds_all_that_is_kept_of_one_user(memory: ConversationMemory, clock: StillClock) -> None:
+    hers = turn(clock, "hers")
+    await memory.add("acme", "shop", "ann", hers)
+    await memory.summarise("acme", "help", "ann", "about her")
+    await memory.add("acme", "shop", "bob", turn(clock, "his"))
+    assert await memory.export("acme", "ann") == {
+        "shop": Conversation((hers,)),
+        "help": Conversation((), "about her"),
+    }
