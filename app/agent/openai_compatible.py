@@ -13,7 +13,7 @@ import aiohttp
 from app.agent.model import ModelError, ModelReply, ModelRequest, ModelStreamBroken, ModelTimeout, TextDelta
 from app.agent.sse import EventParser, EventTooLong
 from app.agent.wire import AnswerFormat, Dialect, decode, encode, error_code
-from app.agent.wire_stream import ProviderError, StreamedReply
+from app.agent.wire_stream import CutOff, ProviderError, StreamedReply
 from app.errors import ConfigError
 from app.retry_after import parse_retry_after
 
@@ -103,12 +103,13 @@ class OpenAiCompatible:
                     if reply.text:
                         yield TextDelta(reply.text)
                 else:
-                    parser, chunk = EventParser(), b"."
-                    while chunk:
-                        chunk = await self._chunk(response, answer, until)
-                        for data in parser.feed(chunk) if chunk else parser.close():
+                    parser = EventParser()
+                    while chunk := await self._chunk(response, answer, until):
+                        for data in parser.feed(chunk):
                             if text := answer.add(data):
                                 yield TextDelta(text)
+                    if text := answer.end(parser.close()):
+                        yield TextDelta(text)
                     reply = answer.reply(request, self.model, time.perf_counter() - started)
         yield reply
 
@@ -120,7 +121,7 @@ class OpenAiCompatible:
         except (ModelError, TimeoutError, aiohttp.ClientError, ValueError) as error:
             failed = error if isinstance(error, ModelError) else self._failed(error, answer, until, timeout_s)
             if not answer.written.pieces:
-                raise failed from error
+                raise failed from (None if failed is error else error)
             kind = ModelStreamBroken if answer.said else ModelError
             raise kind(
                 failed.detail,
@@ -135,6 +136,8 @@ class OpenAiCompatible:
             return self._error(error.status or 500, None, error.code)
         if isinstance(error, aiohttp.ClientError):
             return self._unreached(error) if not answer.size else self._lost(error)
+        if isinstance(error, CutOff):
+            return ModelError(f"The provider '{self.provider}' ended its answer in the middle.", retryable=True)
         if not isinstance(error, TimeoutError):
             what = "an event that is too long" if isinstance(error, EventTooLong) else "a malformed stream"
             return ModelError(f"The provider '{self.provider}' sent {what}.", retryable=True, status=200)
@@ -155,8 +158,6 @@ class OpenAiCompatible:
         answer.size += len(chunk)
         if answer.size > MAX_BODY_BYTES:
             raise self._too_long()
-        if not chunk and not answer.whole:
-            raise ModelError(f"The provider '{self.provider}' ended its answer in the middle.", retryable=True)
         return chunk
 
     async def _open(self, request: ModelRequest, *, streamed: bool) -> aiohttp.ClientResponse:

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,6 +90,16 @@ class Prompt:
     def placeholders(self) -> frozenset[str]:
         """The names that `render` must be given, no more and no fewer."""
         return self._names
+
+    def instructed(self, text: str) -> "Prompt":
+        """The same prompt with words of the tenant's own at the end of its system text."""
+        more = f"\n\n{text.strip()}"
+        return replace(
+            self,
+            system=self.system + more,
+            digest=hashlib.sha256(f"{self.digest}\0{more}".encode()).hexdigest(),
+            _system_parts=(*self._system_parts, more),
+        )
 
     def render(self, **values: Any) -> tuple[Message, ...]:
         """The system message and the user's message.

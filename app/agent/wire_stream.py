@@ -5,6 +5,7 @@ servers differ: tool calls without an index, arguments as objects, usage in ever
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,10 @@ class ProviderError(ValueError):
         super().__init__(code)
         self.code = code
         self.status = status
+
+
+class CutOff(ValueError):
+    """The stream ended before the answer did."""
 
 
 class StreamedReply:
@@ -61,6 +66,19 @@ class StreamedReply:
             return self._take(chunk)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError("not a chunk of a chat completion") from error
+
+    def end(self, rest: list[bytes]) -> str:
+        """Takes in what came last without a proper end, where it can be read; the text that it adds.
+
+        Raises CutOff where the answer is not whole then.
+        """
+        text = ""
+        with suppress(ValueError):
+            for data in rest:
+                text += self.add(data)
+        if not self.whole:
+            raise CutOff("the answer is not whole")
+        return text
 
     def reply(self, request: ModelRequest, model: str, duration_s: float) -> ModelReply:
         """The whole answer. Raises ValueError where a tool call has no name, or the usage is not in numbers."""

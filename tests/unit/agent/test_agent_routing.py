@@ -11,6 +11,7 @@ from app.agent.model import ModelError, ModelReply, ModelRequest, ModelTimeout, 
 from app.agent.offline import OFFLINE
 from app.agent.prices import Prices
 from app.agent.routing import DeadlineExceeded, ModelRouter, ModelUnavailable, Route, RoutedReply
+from app.cache.base import person_tag, tenant_tag
 from app.cache.lru import LruCache
 from app.cache.tiered import TieredCache
 from app.errors import BudgetExceeded, ConfigError
@@ -162,6 +163,26 @@ async def test_an_answer_is_given_again_from_the_cache_for_nothing(db: Database,
     assert (second.cached, second.cost_micros, second.attempts, second.model_s) == (True, 0, 0, 0)
     assert replace(second.reply, duration_s=0) == replace(first.reply, duration_s=0)
     assert (lookups(room, "miss"), lookups(room, "hit", "l1"), lookups(room, "shared")) == (1, 1, 0)
+
+
+async def test_a_reply_is_dropped_with_the_tenant_or_person_it_was_made_for(db: Database, clock: StillClock) -> None:
+    model, kept = ScriptedModel("one"), LruCache()
+    room = build_room(db, clock, model, cache=kept)
+    for tag in (tenant_tag(AGENT.tenant_id), person_tag(AGENT.tenant_id, AGENT.user)):
+        asked = model.calls
+        await complete(room)
+        assert kept.take(tenant_tag(STRANGER.tenant_id), person_tag(AGENT.tenant_id, STRANGER.user)) == []
+        assert len(kept.take(tag)) == 1
+        await complete(room)
+        assert model.calls == asked + 2
+        kept.take(tag)
+
+
+async def test_what_a_cached_reply_spared_is_counted_and_told(db: Database, clock: StillClock) -> None:
+    room = build_room(db, clock, ScriptedModel("one"))
+    first, second = await complete(room), await complete(room)
+    assert (first.saved_micros, second.saved_micros) == (0, first.cost_micros)
+    assert room.count("cache_saved_usd_total", cache="models") == pytest.approx(first.cost_micros / 1e6)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agent.model import ModelReply, ModelRequest, TextDelta, ToolCall, Usage
+from app.agent.model import ModelReply, ModelRequest, ModelStreamBroken, TextDelta, ToolCall, Usage
 from app.agent.openai_compatible import OpenAiCompatible
 from app.agent.sse import MAX_EVENT_BYTES, EventParser, EventTooLong
 from app.agent.wire import decode
@@ -144,6 +144,23 @@ def test_a_streamed_answer_is_the_whole_one_however_its_bytes_are_cut(
     assert "".join(deltas) == reply.text
     assert (reply.text, reply.tool_calls, reply.usage) == (whole.text, whole.tool_calls, whole.usage)
     assert (reply.model, reply.finish_reason) == (whole.model, whole.finish_reason)
+
+
+@pytest.mark.parametrize("lost", range(1, 80, 13))
+def test_an_answer_that_is_whole_does_not_need_what_came_after_it(lost: int) -> None:
+    body = {"model": "m", "stream_options": {"include_usage": True}}
+    message = {"role": "assistant", "content": "Hello there."}
+    raw = b"\n\n".join(b"data: " + data for data in events(body, message, USAGE, 1))
+    deltas, reply = asyncio.run(streamed([raw], ask()))
+    assert (deltas, reply.usage) == (["Hello", " there."], Usage(30, 12, 10))
+    deltas, reply = asyncio.run(streamed([raw[:-lost]], ask()))
+    assert (deltas, reply.text, reply.usage) == (["Hello", " there."], "Hello there.", Usage(3, 3))
+
+
+def test_a_stream_that_ends_in_the_middle_of_an_event_is_cut_off() -> None:
+    raw = b"data: " + chunk(content="Hello") + b"\n\ndata: " + chunk(content=" there")[:-3]
+    with pytest.raises(ModelStreamBroken, match="ended its answer in the middle"):
+        asyncio.run(streamed([raw], ask()))
 
 
 def chunk(*parts: Mapping[str, Any], finish_reason: str | None = None, **delta: Any) -> bytes:
