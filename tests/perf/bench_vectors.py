@@ -1,14 +1,13 @@
 """Embedded vector engines side by side: Qdrant local mode and Qdrant Edge, hybrid search at three sizes.
 
-    uv run --with qdrant-client==1.20.0 python -m tests.perf.bench_vectors [chunks ...]
+    python -m tests.perf.bench_vectors [chunks ...]
 
-Without qdrant-client, which Trellis itself does not need embedded, only Edge is measured.
 Each engine runs in a process of its own, on one thread beside an event loop whose longest pause is watched.
 Chunks are 120 words drawn by Zipf's law from 8,000, vectors 256 random numbers; a query is 9 words and a vector.
 """
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import random
 import subprocess
@@ -29,7 +28,7 @@ from app.knowledge.base import Chunk, Namespace, Vectors
 from app.knowledge.edge import EdgeVectors
 
 SIZES = (150, 2_000, 20_000)
-ENGINES = ("local", "edge") if importlib.util.find_spec("qdrant_client") else ("edge",)
+ENGINES = ("local", "edge")
 QUERIES = 100
 DIMENSION = 256
 SPACE = Namespace("bench", "leads")
