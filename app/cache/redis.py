@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from cachetools import TTLCache
 
 from app.cache.base import MAX_TTL_S, Entry
 from app.cache.connection import Fill, RedisAway, RedisLink
@@ -14,6 +15,9 @@ _PAGE: Final = 500
 _DROPS_KEPT: Final = 10_000
 # A tag's index outlives its longest-lived entry, by more than clocks differ.
 _INDEX_SPARE_S: Final = 3600
+# How often a process makes sure that a tag's index ends by itself and holds nothing that has long expired.
+_TENDED_S: Final = 1800
+_TENDED: Final = 10_000
 # Takes members off a tag's index unless they were set again meanwhile (another score): ARGV is member, score, ...
 _UNTAG: Final = """
 for i = 1, #ARGV, 2 do
@@ -45,6 +49,7 @@ class RedisCache:
         self._origin = new_id("cache")
         self._owed: dict[str, None] = {}
         self._seen = "0-0"
+        self._tended: TTLCache[str, bool] = TTLCache(_TENDED, _TENDED_S, timer=lambda: clock().timestamp())
 
     async def get(self, key: str) -> bytes | None:
         entry = await self.entry(key)
@@ -84,7 +89,8 @@ class RedisCache:
         try:
             await self._run(fill)
         except RedisAway:
-            return
+            # It may come back empty.
+            self._tended.clear()
 
     async def discard(self, keys: Iterable[str]) -> int:
         """Removes entries by key; how many."""
@@ -108,15 +114,19 @@ class RedisCache:
                 (page,) = await self._run(
                     lambda pipeline: pipeline.xrange(self._stream, min=f"({self._seen}", count=_PAGE)
                 )
-                found += [
-                    tuple(orjson.loads(said[b"tags"])) for _, said in page if said[b"by"].decode() != self._origin
-                ]
+                found += [self._heard(said) for _, said in page if said[b"by"].decode() != self._origin]
                 if page:
                     self._seen = page[-1][0].decode()
                 if len(page) < _PAGE:
                     return found
         except RedisAway:
             return found
+
+    def _heard(self, said: Mapping[bytes, bytes]) -> tuple[str, ...]:
+        tags: tuple[str, ...] = tuple(orjson.loads(said[b"tags"]))
+        for tag in tags:
+            self._tended.pop(tag, None)
+        return tags
 
     @property
     def _stream(self) -> str:
@@ -131,6 +141,9 @@ class RedisCache:
     def _tag(self, pipeline: Any, tag: str, key: str, now: float, ttl_s: float) -> None:
         index = self._index(tag)
         pipeline.zadd(index, {key: round((now + ttl_s) * 1_000_000)})
+        if tag in self._tended:
+            return
+        self._tended[tag] = True
         pipeline.zremrangebyscore(index, "-inf", round((now - _INDEX_SPARE_S) * 1_000_000))
         pipeline.expire(index, int(MAX_TTL_S) + _INDEX_SPARE_S)
 
@@ -145,6 +158,7 @@ class RedisCache:
     async def _drop(self, tags: Sequence[str]) -> int:
         dropped = 0
         for tag in tags:
+            self._tended.pop(tag, None)
             while page := await self._page(tag):
                 dropped += await self._unlink([key for key, _ in page])
                 # Off the index only once they are gone: a failure in between leaves them to the next drop.

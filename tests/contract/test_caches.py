@@ -198,6 +198,35 @@ async def test_entries_of_another_revision_are_not_read(url: str, clock: StillCl
     await link.close()
 
 
+async def test_whatever_happens_to_a_tag_nothing_stays_in_redis_for_ever(
+    redis_server: RedisServer, clock: StillClock
+) -> None:
+    links, prefix = [connect(redis_server.url), connect(redis_server.url)], new_id("test")
+    first, second = (RedisCache(link, prefix, clock=clock) for link in links)
+    for _ in range(2):
+        await first.set("a", b"1", 60, ["t"])
+        await second.set("b", b"1", 60, ["t"])
+        await first.drop("t")
+        await second.dropped_elsewhere()
+    await second.set("b", b"1", 60, ["t"])
+    kept = {key: redis_server.client().ttl(key) for key in redis_server.client().keys(f"{prefix}:*")}
+    assert set(kept) == {f"{prefix}:entry:b", f"{prefix}:tag:t", f"{prefix}:drops"}
+    assert kept.pop(f"{prefix}:drops") == -1, "the drops are bounded by number"
+    assert all(ttl > 0 for ttl in kept.values())
+    for link in links:
+        await link.close()
+
+
+async def test_an_index_forgets_what_has_long_expired(redis_server: RedisServer, clock: StillClock) -> None:
+    link, prefix = connect(redis_server.url), new_id("test")
+    cache = RedisCache(link, prefix, clock=clock)
+    await cache.set("old", b"1", 60, ["t"])
+    clock.advance(hours=2)
+    await cache.set("new", b"1", 60, ["t"])
+    assert redis_server.client().zrange(f"{prefix}:tag:t", 0, -1) == ["new"]
+    await link.close()
+
+
 async def test_many_entries_come_in_one_trip_in_their_order(url: str, clock: StillClock) -> None:
     link = connect(url)
     cache = RedisCache(link, new_id("test"), clock=clock)

@@ -143,7 +143,7 @@ def build_room(
         [Route(ROUTE, tuple(providers))],
         breakers,
         prices(providers),
-        TieredCache("models", cache or LruCache(), None, metrics),
+        TieredCache("models", LruCache() if cache is None else cache, None, metrics),
         budgets,
         metrics=metrics,
         clock=clock,
