@@ -67,7 +67,8 @@ def _console(container: Services) -> FastAPI:
 
 def _shell(container: Services, packs: dict[str, PackPages]) -> Shell:
     settings = container.settings
-    sessions = Sessions(signing_key(settings), container.db, container.clock, timedelta(hours=settings.session_hours))
+    life = timedelta(hours=settings.session_hours)
+    sessions = Sessions(signing_key(settings), container.db, container.keys, container.clock, life)
     nav = (*(entry for pages in packs.values() for entry in pages.nav), *_own_places(settings))
     return Shell(container, build_templates(packs), sessions, nav, packs)
 

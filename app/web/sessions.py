@@ -5,15 +5,12 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cachetools import TTLCache
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
-from app.governance.keys import CACHE_S, CACHED_KEYS
-from app.governance.models_keys import ApiKey
-from app.principal import Principal, Role, Tier
+from app.governance.keys import KeyRing
+from app.principal import Principal
 from app.storage.db import Database
 from app.web.models import UsedTicket
 from app.web.signing import keyed_hash, read_ticket, sign, unsign
@@ -37,16 +34,15 @@ class Visit:
 class Sessions:
     """Signs sessions, and reads them back as long as their key holds.
 
-    A session names its key and when it ends; tenant, role and tier are the key's own, as they are now. A key's row
-    is remembered for `CACHE_S` seconds, as the API's key ring does.
+    A session names its key and when it ends; tenant, role and tier are the key's own, as the key ring knows them.
     """
 
-    def __init__(self, key: bytes, db: Database, clock: Clock, life: timedelta) -> None:
+    def __init__(self, key: bytes, db: Database, keys: KeyRing, clock: Clock, life: timedelta) -> None:
         self.life = life
         self._key = key
         self._db = db
+        self._keys = keys
         self._clock = clock
-        self._holders: TTLCache[str, Principal] = TTLCache(CACHED_KEYS, CACHE_S, timer=lambda: clock().timestamp())
 
     def issue(self, key_id: str) -> str:
         """A new session for the API key with this id: the cookie's value."""
@@ -58,13 +54,13 @@ class Sessions:
         payload = unsign(self._key, _SESSION, cookie)
         if payload is None or datetime.fromtimestamp(payload["expires"], UTC) <= self._clock():
             return None
-        principal = self._holders.get(payload["key"]) or await self._look_up(payload["key"])
+        principal = await self._keys.holder(payload["key"])
         return Visit(principal, payload["id"]) if principal else None
 
     async def redeem(self, token: str) -> Principal | None:
         """Whom a ticket stands for, once; None where it is forged, too old or used, or its key ended."""
         ticket = read_ticket(self._key, token, self._clock())
-        principal = await self._look_up(ticket.key_id) if ticket else None
+        principal = await self._keys.holder(ticket.key_id) if ticket else None
         if ticket is None or principal is None:
             return None
         try:
@@ -81,16 +77,3 @@ class Sessions:
 
     def is_form_token(self, binding: str, token: str) -> bool:
         return hmac.compare_digest(self.form_token(binding).encode(), token.encode())
-
-    async def _look_up(self, key_id: str) -> Principal | None:
-        async with self._db.reading() as session:
-            key = await _key(session, key_id)
-        if key is None or not key.active(self._clock()):
-            return None
-        principal = Principal(key.tenant_id, key.id, Role(key.role), Tier(key.tier))
-        self._holders[key_id] = principal
-        return principal
-
-
-async def _key(session: AsyncSession, key_id: str) -> ApiKey | None:
-    return (await session.scalars(select(ApiKey).where(ApiKey.id == key_id))).first()
