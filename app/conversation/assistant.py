@@ -16,12 +16,14 @@ from app.conversation.flights import Flights
 from app.conversation.history import Historian, History, fitting
 from app.conversation.kept import KeptAnswers, again, events_of
 from app.conversation.keys import Ground, answer_key, readable
+from app.conversation.replay import Replayed, Replayer
 from app.conversation.spec import AssistantSpec
 from app.conversation.turn import Asked
 from app.conversation.upstream import Upstream
 from app.conversation.wire import load
 from app.errors import InvalidInput, Retryable, TrellisError, Unavailable
 from app.governance.flags import Flags
+from app.governance.models import Decision
 from app.http.problems import InternalError
 from app.ids import new_id
 from app.knowledge.base import Namespace
@@ -50,6 +52,7 @@ class Assistant:
         historian: Historian,
         kept: KeptAnswers,
         upstream: Upstream,
+        replayer: Replayer,
         chores: Chores,
     ) -> None:
         self._clock = clock
@@ -60,6 +63,7 @@ class Assistant:
         self._historian = historian
         self._kept = kept
         self._upstream = upstream
+        self._replayer = replayer
         self._chores = chores
         self._flights: Flights[Event] = Flights()
 
@@ -140,6 +144,16 @@ class Assistant:
         """Erases the vectors of the user's questions to these bots; what is in memory and caches is theirs to erase."""
         for bot in bots:
             await self._kept.semantic.forget(tenant_id, bot, user)
+
+    async def replay(self, principal: Principal, spec: AssistantSpec, decision: Decision) -> Replayed:
+        """A turn's decision made again from what it saw; nothing is written.
+
+        Args:
+            spec: as the bot is set now, with the decision's prompt version.
+
+        Raises what the model raises.
+        """
+        return await self._replayer.replay(principal, spec, decision)
 
     async def settled(self) -> None:
         """Returns when what is done beside the answers is done."""

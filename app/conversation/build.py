@@ -14,6 +14,7 @@ from app.conversation.chores import Chores
 from app.conversation.history import Historian
 from app.conversation.kept import KeptAnswers
 from app.conversation.phrases import Phrases
+from app.conversation.replay import Replayer
 from app.conversation.semantic import SemanticAnswers
 from app.conversation.upstream import Upstream
 from app.governance.audit import Audit
@@ -56,6 +57,7 @@ class Parts:
 def build_assistant(parts: Parts) -> Assistant:
     """Close it before what it stands on."""
     guess, chores = LanguageGuess.load(), Chores()
+    phrases = Phrases.load(guess)
     semantic = SemanticAnswers(parts.store, parts.embedder)
     kept = KeptAnswers(parts.caches.answers, semantic, parts.flags, parts.metrics, chores)
     upstream = Upstream(
@@ -66,11 +68,20 @@ def build_assistant(parts: Parts) -> Assistant:
         retriever=parts.retriever,
         rewriter=FollowUps.load(guess),
         likings=parts.likings,
-        phrases=Phrases.load(guess),
+        phrases=phrases,
         kept=kept,
         chores=chores,
     )
     historian = Historian(parts.memory, parts.agent, parts.prompts)
     return Assistant(
-        parts.clock, parts.metrics, parts.flags, parts.versions, parts.router, historian, kept, upstream, chores
+        parts.clock,
+        parts.metrics,
+        parts.flags,
+        parts.versions,
+        parts.router,
+        historian,
+        kept,
+        upstream,
+        Replayer(upstream, phrases),
+        chores,
     )

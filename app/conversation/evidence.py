@@ -17,6 +17,11 @@ def passage_row(passage: Passage) -> dict[str, Any]:
     return {**{name: getattr(passage, name) for name in _FIELDS}, "weak": passage.weak}
 
 
+def passage_of(row: Mapping[str, Any]) -> Passage:
+    """The passage of a `passage_row`. Raises KeyError where it is none."""
+    return Passage(**{name: row[name] for name in (*_FIELDS, "weak")})
+
+
 class Evidence:
     """Passages with the numbers that an answer cites them by, from 1. A passage that comes again keeps its number."""
 
@@ -85,4 +90,4 @@ def passages_of(outcome: ToolOutcome) -> list[Passage]:
     rows = result.get(PASSAGES) if isinstance(result, Mapping) else None
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "chunk_id" in row for row in rows):
         return []
-    return [Passage(**{name: row[name] for name in (*_FIELDS, "weak")}) for row in rows]
+    return [passage_of(row) for row in rows]

@@ -86,6 +86,7 @@ def _reason(course: Course, answer: Answer) -> str:
 
 
 def _inputs(course: Course) -> dict[str, Any]:
+    """`found` is how many of the passages were there before any tool ran."""
     asked = course.asked
     return {
         "bot": asked.spec.bot,
@@ -96,6 +97,7 @@ def _inputs(course: Course) -> dict[str, Any]:
         "history": [{"role": turn.role, "text": turn.text} for turn in asked.history.turns],
         "summary": asked.history.summary,
         "passages": [passage_row(passage) for _, passage in course.evidence],
+        "found": course.found,
     }
 
 

@@ -50,7 +50,8 @@ class Asked:
 
 @dataclass(slots=True)
 class Course:
-    """What a turn came to so far. `query` is what was searched for; `small_talk`: the message asks nothing."""
+    """What a turn came to so far. `query` is what was searched for, `found` how many passages that gave; `small_talk`:
+    the message asks nothing."""
 
     asked: Asked
     query: str
@@ -60,8 +61,10 @@ class Course:
     tools: dict[str, ToolUsed] = field(default_factory=dict)
     tool_results: list[Any] = field(default_factory=list)
     rests_on_tools: bool = False
+    found: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.found = len(self.evidence)
         self.cited = CitedText(self.evidence, self._linked_texts)
 
     def started(self, item: ToolStarted) -> ToolUsed:

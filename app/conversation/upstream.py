@@ -77,7 +77,7 @@ class Upstream:
             text, result = self.phrases.refusal(asked.question), None
             yield Token(text)
         else:
-            async with aclosing(self._said(course)) as items:
+            async with aclosing(self.said(course)) as items:
                 async for item in items:
                     if isinstance(item, TalkResult):
                         result = item
@@ -110,7 +110,8 @@ class Upstream:
         spec = course.asked.spec
         return spec.needs_evidence and not (spec.tools or course.small_talk or len(course.evidence))
 
-    async def _said(self, course: Course) -> AsyncGenerator[Token | Citation | ToolUsed | TalkResult, None]:
+    async def said(self, course: Course) -> AsyncGenerator[Token | Citation | ToolUsed | TalkResult, None]:
+        """What the model and its tools make of the evidence; the result is last. Writes nothing down."""
         asked, spec = course.asked, course.asked.spec
         messages = spec.prompt.render(
             question=asked.question,

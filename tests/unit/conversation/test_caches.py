@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import orjson
@@ -105,6 +107,8 @@ async def test_personal_answers_are_each_ones_own(talking: Builder) -> None:
     assert (await ask(talk, ASKER, **personal)).cache is CacheHit.NONE
     assert (await ask(talk, COLLEAGUE, **personal)).cache is CacheHit.NONE
     assert (await ask(talk, ASKER, **personal)).cache is CacheHit.EXACT
+    await talk.assistant.settled()
+    assert not [name for name in talk.store.kept if name.generation == "~answers"]
 
 
 async def test_a_change_of_the_documents_ends_it(talking: Builder) -> None:
@@ -358,20 +362,39 @@ async def test_an_answer_that_was_cut_off_by_a_reader_is_not_kept(talking: Build
     assert again.cache is CacheHit.NONE
 
 
-PARTS = st.tuples(
-    st.sampled_from(["a", "b", "a:b"]),
-    st.sampled_from(["", "u", "b"]),
-    st.integers(0, 2),
+GROUND = Ground("acme", "u", 3, "m", (False, False), StillClock()().date())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(GROUND, tenant_id="other"),
+        replace(GROUND, user=""),
+        replace(GROUND, tenant_id="acm", user="eu"),
+        replace(GROUND, index_version=4),
+        replace(GROUND, models="n"),
+        replace(GROUND, switches=(True, False)),
+        replace(GROUND, today=date(2026, 3, 3)),
+    ],
+)
+def test_another_ground_has_other_keys(other: Ground) -> None:
+    assert GROUND.digest(SPEC) != other.digest(SPEC)
+    assert GROUND.digest(SPEC) != GROUND.digest(assistant_spec(bot="second"))
+    assert GROUND.digest(SPEC) == replace(GROUND).digest(assistant_spec())
+
+
+ASKED = st.tuples(
     st.sampled_from(["q", "q q", "u"]),
-    st.sampled_from(["", "s"]),
+    st.sampled_from(["", "s", "q"]),
+    st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.sampled_from(["a", "b", "a b"])), max_size=2),
 )
 
 
-@given(PARTS, PARTS)
-def test_two_turns_share_a_key_only_where_everything_is_the_same(one: Any, other: Any) -> None:
-    def key(parts: Any) -> str:
-        tenant, user, version, question, summary = parts
-        ground = Ground(tenant, user, version, "m", (False, False), StillClock()().date()).digest(SPEC)
-        return answer_key(ground, question, History((), summary))
+@given(ASKED, ASKED)
+def test_two_turns_share_a_key_only_where_question_and_history_are_the_same(one: Any, other: Any) -> None:
+    def key(asked: Any) -> str:
+        question, summary, said = asked
+        turns = tuple(Turn(role, text, StillClock()()) for role, text in said)
+        return answer_key("ground", question, History(turns, summary))
 
     assert (key(one) == key(other)) == (one == other)

@@ -1,0 +1,72 @@
+"""Turns over HTTP: whole, or as server-sent events that a client may come back to."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Final
+
+import orjson
+from starlette.responses import Response
+
+from app.conversation.assistant import Assistant
+from app.conversation.events import Citation, Done, Event, Failed, Token, ToolUsed
+from app.conversation.spec import AssistantSpec
+from app.conversation.wire import dump
+from app.http.streaming import StreamEvent, Streams, problem_event, resume_after
+from app.memory import Turn
+from app.principal import Principal
+
+_NAMES: Final = {Token: "token", Citation: "citation", ToolUsed: "tool"}
+
+
+class Conversations:
+    """What an endpoint that talks needs. `scope` is its own path: a stream is found again on that path alone."""
+
+    def __init__(self, assistant: Assistant, streams: Streams) -> None:
+        self._assistant = assistant
+        self._streams = streams
+
+    async def respond(
+        self,
+        principal: Principal,
+        spec: AssistantSpec,
+        question: str,
+        *,
+        scope: str,
+        stream: bool,
+        history: Sequence[Turn] | None = None,
+    ) -> Response:
+        """The answer as one JSON document, or, with `stream`, as the events `token`, `citation`, `tool` and at last
+        `done` (that document) or `error` (a problem document's fields); `Location` says where to come back to.
+
+        Raises as `Assistant.turn`, where nothing was sent yet.
+        """
+        if not stream:
+            answer = await self._assistant.answer(principal, spec, question, history=history)
+            return Response(dump(answer), media_type="application/json")
+        turn = self._assistant.turn(principal, spec, question, history=history, streamed=True)
+        opened = await self._streams.open(principal, scope, _sent(turn))
+        response = self._streams.response(opened)
+        response.headers["location"] = f"{scope}/streams/{opened.id}"
+        return response
+
+    def resume(self, principal: Principal, *, scope: str, stream_id: str, last_event_id: str | None) -> Response:
+        """The stream's events after the last one that the client has. Raises NotFound, InvalidInput."""
+        stream = self._streams.find(principal, scope, stream_id)
+        return self._streams.response(stream, resume_after(stream, last_event_id))
+
+
+async def _sent(turn: AsyncGenerator[Event, None]) -> AsyncGenerator[StreamEvent, None]:
+    async with aclosing(turn) as events:
+        async for event in events:
+            yield _frame(event)
+
+
+def _frame(event: Event) -> StreamEvent:
+    if isinstance(event, Done):
+        return StreamEvent("done", dump(event.answer))
+    if isinstance(event, Failed):
+        return problem_event(
+            event.code, event.title, event.detail, event.status, event.retry_after, partial=event.partial
+        )
+    return StreamEvent(_NAMES[type(event)], orjson.dumps(asdict(event)))
