@@ -104,7 +104,7 @@ async def test_a_document_that_came_in_unseen_is_brought_in_at_the_end(
     knowledge: Knowledge, building: Building
 ) -> None:
     context = Replayed()
-    context.dies_at = 4
+    context.dies_at = 5
     with pytest.raises(asyncio.CancelledError):
         await building.build(context, PAYLOAD)
     # By a process that did not know of the candidate.
@@ -136,6 +136,7 @@ async def test_a_generation_that_is_dropped_while_it_is_built_ends_there(
         await building.build(context, PAYLOAD)
     await to_state(knowledge, GenerationState.DROPPED)
     assert (await building.build(context.again(), PAYLOAD))["state"] == "dropped"
+    assert len(knowledge.embedder.asked) == BATCH
     assert await building.drop(Replayed(), PAYLOAD) == {"dropped": True}
     assert await knowledge.store.count(CANDIDATE) == 0
     assert await knowledge.store.count(Namespace("acme", "chat")) == DOCUMENTS
