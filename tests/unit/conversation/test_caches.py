@@ -398,3 +398,16 @@ def test_two_turns_share_a_key_only_where_question_and_history_are_the_same(one:
         return answer_key("ground", question, History(turns, summary))
 
     assert (key(one) == key(other)) == (one == other)
+
+
+async def test_an_answer_whose_documents_are_dropped_while_it_is_made_is_not_kept(talking: Builder) -> None:
+    model = GatedModel(PRICE_ANSWER)
+    talk = talking(model)
+    await talk.fill()
+    turn = asyncio.create_task(ask(talk))
+    while not model.asked:
+        await asyncio.sleep(0.005)
+    await talk.caches.drop(f"bot:acme:{BOT}")
+    model.gate.set()
+    await turn
+    assert (await ask(talk)).cache is CacheHit.NONE
