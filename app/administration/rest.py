@@ -73,7 +73,12 @@ class Rest:
             cursor = {"cursor": page["next_cursor"]}
 
     async def _call(
-        self, method: str, path: str, *, form: Any = None, params: Mapping[str, str | int] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Callable[[], aiohttp.FormData] | None = None,
+        params: Mapping[str, str | int] | None = None,
     ) -> Any:
         for _ in range(MOST_WAITS):
             status, headers, body = await self._once(method, path, form() if form else None, params)
