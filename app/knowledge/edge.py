@@ -20,7 +20,7 @@ from cachetools import LRUCache
 
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
-from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of, point_id
+from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of
 from app.knowledge.ranking import fuse_hybrid
 
 Args = ParamSpec("Args")
@@ -164,7 +164,7 @@ class EdgeVectors:
         if vectors.shape[1] != shard.dimension:
             raise ValueError(f"vectors of dimension {vectors.shape[1]} for an index of dimension {shard.dimension}")
         points = [
-            edge.Point(id=point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
+            edge.Point(id=_point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
             for chunk, row in zip(chunks, vectors, strict=True)
         ]
         shard.engine.update(edge.UpdateOperation.upsert_points(points))
@@ -175,7 +175,7 @@ class EdgeVectors:
         if shard is None or not values:
             return
         if field == "id":
-            shard.update(edge.UpdateOperation.delete_points([point_id(value) for value in values]))
+            shard.update(edge.UpdateOperation.delete_points([_point_id(value) for value in values]))
         else:
             shard.update(edge.UpdateOperation.delete_points_by_filter(_any_of(field, values)))
         self._forget(namespace)
@@ -331,6 +331,14 @@ def _queries(
         for row in wordings
     ]
     return [*dense, edge.QueryRequest(limit=candidates, query=edge.TextQuery(WORDS, text), filter=held)]
+
+
+def _point_id(chunk_id: str) -> int:
+    """The first half of the hash: a number costs a tenth of a UUID on its way out of the engine, 200 times a search.
+
+    Two of 100,000 chunks of one index share it with a chance of 3 in 10 billion.
+    """
+    return int(chunk_id.removeprefix("chk_")[:16], 16)
 
 
 def _record(record: Any) -> _Record:

@@ -118,6 +118,14 @@ async def test_tags_hold_the_search_to_chunks_that_carry_one(store: VectorStore)
     assert await ask(store, ACME, "price sensor line", tags=["unknown"]) == []
 
 
+async def test_documents_hold_the_search_to_their_chunks(store: VectorStore) -> None:
+    await put(store, ACME, *PAGES)
+    vector = embed_words("price sensor line")[None]
+    found = await store.search(ACME, vector, "price sensor line", 5, document_ids=["prices", "unknown"])
+    assert [hit.chunk for hit in found] == [PAGES[0]]
+    assert await store.search(ACME, vector, "price", 5, tags=["returns"], document_ids=["prices"]) == []
+
+
 async def test_the_limit_is_kept(store: VectorStore) -> None:
     await put(store, ACME, *PAGES)
     assert len(await ask(store, ACME, "price sensor line", limit=2)) == 2
