@@ -116,18 +116,15 @@ class Building:
         scope = (payload["tenant_id"], payload["bot"], payload["generation"])
         for _ in range(ROUNDS):
             async with self._db.transaction() as session:
+                state = await self._state(session, payload)
+                if state != GenerationState.BUILDING:
+                    return state
                 missing = await lacking(session, *scope, limit=MOST_LACKING)
                 if not missing:
-                    return await self._settled(session, payload)
+                    await self._set(session, payload, state=GenerationState.READY, last_error=None)
+                    return GenerationState.READY
             await self._add(payload, missing)
         raise Conflict(f"{len(missing)} documents cannot be brought into it, '{missing[0]}' for one.")
-
-    async def _settled(self, session: AsyncSession, payload: dict[str, Any]) -> str:
-        state = await self._state(session, payload)
-        if state == GenerationState.BUILDING:
-            state = GenerationState.READY
-            await self._set(session, payload, state=state, last_error=None)
-        return state
 
     async def _compare(self, payload: dict[str, Any]) -> dict[str, Any]:
         """What the evaluation set says; empty without one."""
