@@ -86,14 +86,18 @@ class TieredCache:
 
     async def find(self, key: str) -> bytes | None:
         """Like `get`, for callers that ask `on` and count misses themselves: here only a hit is counted."""
+        value, tier = await self.look(key)
+        if value is not None:
+            self.count("hit", tier)
+        return value
+
+    async def look(self, key: str) -> tuple[bytes | None, Tier]:
+        """The value and where it was; nothing is counted."""
         value = self._l1.peek(key)
         if value is not None:
-            self.count("hit", "l1")
-            return value
+            return value, "l1"
         value = await self._far(key)
-        if value is not None:
-            self.count("hit", "l2")
-        return value
+        return value, "none" if value is None else "l2"
 
     async def get(self, key: str, tenant_id: str | None = None) -> bytes | None:
         if not self.on(tenant_id):

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from app.cache.base import MAX_TTL_S, bot_tag, document_tag, person_tag, tenant_tag
-from app.cache.tiered import TieredCache
+from app.cache.tiered import Tier, TieredCache
 from app.conversation.chores import Chores
 from app.conversation.events import Answer, CacheHit, Done, Event, Token
 from app.conversation.semantic import SemanticAnswers
@@ -56,15 +56,14 @@ class KeptAnswers:
         threshold = asked.spec.semantic_threshold
         if asked.key is None or threshold is None or not self._by_meaning(asked):
             return None
+        body: bytes | None = None
+        tier: Tier = "none"
         try:
             async with asyncio.timeout(_SEMANTIC_S):
-                body = await self._nearest(asked, threshold)
+                body, tier = await self._nearest(asked, threshold)
         except Exception as error:
             _log.warning("conversation.semantic_failed", error=repr(error))
-            body = None
-        self.metrics.cache_requests.labels(
-            "semantic", "none" if body is None else "l2", "hit" if body else "miss"
-        ).inc()
+        self.metrics.cache_requests.labels("semantic", tier, "miss" if body is None else "hit").inc()
         if body is None:
             return None
         answer = replace(load(body), cache=CacheHit.SEMANTIC, duration_ms=asked.elapsed_ms)
@@ -94,16 +93,16 @@ class KeptAnswers:
             return False
         return self.flags.bool(SEMANTIC_FLAG, asked.principal.tenant_id) and self.answers.on(asked.principal.tenant_id)
 
-    async def _nearest(self, asked: Asked, threshold: float) -> bytes | None:
+    async def _nearest(self, asked: Asked, threshold: float) -> tuple[bytes | None, Tier]:
         tenant_id, bot = asked.principal.tenant_id, asked.spec.bot
         found = await self.semantic.nearest(tenant_id, bot, asked.ground, asked.question, threshold)
         if found is None:
-            return None
+            return None, "none"
         key, _ = found
-        body = await self.answers.find(key)
+        body, tier = await self.answers.look(key)
         if body is None:
             self.chores.add("semantic", self.semantic.remove(tenant_id, bot, key))
-        return body
+        return body, tier
 
 
 def _general(answer: Answer) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
@@ -17,6 +17,13 @@ from app.memory import Turn
 from app.principal import Principal
 
 _NAMES: Final = {Token: "token", Citation: "citation", ToolUsed: "tool"}
+ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The answer, or with `stream` its events: token, citation, tool, done, error",
+        "content": {"application/json": {}, "text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+"""What an address that talks gives, for the API's description."""
 
 
 class Conversations:

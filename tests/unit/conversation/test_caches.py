@@ -186,7 +186,7 @@ async def test_a_question_that_means_the_same_gets_the_same_answer(talking: Buil
     )
     again = last_answer(events)
     assert (again.cache, again.text, again.saved_micros) == (CacheHit.SEMANTIC, first.text, first.cost_micros)
-    assert talk.count("cache_requests_total", cache="semantic", tier="l2", result="hit") == 1
+    assert talk.count("cache_requests_total", cache="semantic", tier="l1", result="hit") == 1
     assert talk.count("answers_total", pack="chat", outcome="answered", cache="semantic") == 1
     assert len(await talk.decisions()) == 1
 
