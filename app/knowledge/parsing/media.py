@@ -58,7 +58,7 @@ def media_type_of(content: bytes, declared: str | None, file_name: str | None) -
         Unreadable: an empty file, or one whose content is not what its name or its declared type says.
     """
     name = named(file_name)
-    if not content.strip():
+    if not content or content.isspace():
         raise Unreadable(f"{name} is empty: upload a file that holds text.")
     found = _by_content(content, name)
     said = _said(declared, file_name, name)
