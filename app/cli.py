@@ -29,6 +29,8 @@ from app.settings import Settings, load_settings
 from app.telemetry.logs import configure_logs
 
 Result = TypeVar("Result")
+STREAMS_SHARE = 0.8
+"""Of the time of grace at the end, what answers under way get to finish."""
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
 evals = typer.Typer(no_args_is_help=True, help="Evaluations on data.")
 for name, group in {**GROUPS, "eval": evals}.items():
@@ -90,6 +92,8 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stopping.cancel()
+        # Open streams end with a word before the server cuts what is still connected.
+        await container.kit.streams.drain(settings.shutdown_grace_s * STREAMS_SHARE)
         await serving
 
 

@@ -50,6 +50,7 @@ from app.governance.user_tokens import UserTokens
 from app.http.health import Check, Readiness
 from app.http.idempotency import purge_expired
 from app.http.rates import RateLimits
+from app.http.streaming import Streams, StreamTimes
 from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
 from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
@@ -72,6 +73,7 @@ from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
 from app.memory import ConversationMemory, LocalMemory, RedisMemory
 from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
+from app.packs.chat.pack import CHAT
 from app.packs.claims.pack import CLAIMS
 from app.packs.leads.pack import LEADS
 from app.plugins import plugin_tools
@@ -87,7 +89,7 @@ from app.web.signing import signing_key
 
 log = structlog.get_logger(__name__)
 
-PACKS: tuple[Pack, ...] = (LEADS, CLAIMS)
+PACKS: tuple[Pack, ...] = (LEADS, CHAT, CLAIMS)
 LOCAL_TENANT = "local"
 GAUGES_S = 15.0
 PURGE_BATCH = 5_000
@@ -253,6 +255,7 @@ class _Builder:
             caches=caches,
             memory=memory,
             assistant=assistant,
+            streams=self._streams(),
             plugins=tuple(tool.name for tool in plugins),
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
@@ -297,6 +300,11 @@ class _Builder:
         openfeature.set_provider(FlagProvider(flags), domain="trellis")
         self.stack.push_async_callback(flags.stop)
         return flags
+
+    def _streams(self) -> Streams:
+        streams = Streams(StreamTimes(self.settings.stream_kept_s, self.settings.stream_grace_s))
+        self.stack.push_async_callback(streams.close)
+        return streams
 
     def _redis(self) -> RedisLink | None:
         if self.settings.redis_url is None:

@@ -50,8 +50,9 @@ class ConversationMemory(Protocol):
     async def summarise(self, tenant_id: str, bot: str, user: str, text: str) -> None:
         """Keeps what was said before the turns that are still there, in place of an earlier summary."""
 
-    async def forget(self, tenant_id: str, user: str) -> None:
-        """Erases all that the user said, to every bot, at once. Raises Unavailable where the store is away."""
+    async def forget(self, tenant_id: str, user: str, bot: str | None = None) -> None:
+        """Erases what the user said, to that bot or (None) to every one, at once. Raises Unavailable where the store
+        is away."""
 
     async def export(self, tenant_id: str, user: str) -> Mapping[str, Conversation]:
         """All that is kept of the user, by bot. Raises Unavailable where the store is away."""
@@ -94,8 +95,11 @@ class LocalMemory:
     async def summarise(self, tenant_id: str, bot: str, user: str, text: str) -> None:
         self._kept(tenant_id, bot, user).summary = text, self._clock()
 
-    async def forget(self, tenant_id: str, user: str) -> None:
-        self._talks.pop((tenant_id, user), None)
+    async def forget(self, tenant_id: str, user: str, bot: str | None = None) -> None:
+        if bot is None:
+            self._talks.pop((tenant_id, user), None)
+        else:
+            self._talks.get((tenant_id, user), {}).pop(bot, None)
 
     async def export(self, tenant_id: str, user: str) -> Mapping[str, Conversation]:
         talks = self._talks.get((tenant_id, user), {})
@@ -162,18 +166,18 @@ class RedisMemory:
         keys = self._keys(tenant_id, user)
         await self._write(keys, bot, lambda pipeline: pipeline.set(keys.summary(bot), text.encode(), ex=KEPT_FOR))
 
-    async def forget(self, tenant_id: str, user: str) -> None:
+    async def forget(self, tenant_id: str, user: str, bot: str | None = None) -> None:
         keys = self._keys(tenant_id, user)
 
         def fill(pipeline: Any) -> None:
-            for bot in bots:
+            for name in bots:
                 # Not `pipeline.delete`: a cluster's pipeline does not queue it.
-                pipeline.execute_command("DEL", keys.turns(bot), keys.summary(bot))
+                pipeline.execute_command("DEL", keys.turns(name), keys.summary(name))
                 # Not the whole set: a talk with another bot may have begun since it was read.
-                pipeline.srem(keys.bots, bot)
+                pipeline.srem(keys.bots, name)
 
         try:
-            bots = await self._bots(keys)
+            bots = await self._bots(keys) if bot is None else [bot]
             if bots:
                 await self._link.run(fill)
         except RedisAway as error:

@@ -21,6 +21,7 @@ from app.governance.audit import Audit
 from app.governance.experiments import Experiments
 from app.governance.flags import Flags, FlagSpec
 from app.governance.policies import Policies
+from app.http.streaming import Streams
 from app.integrations.base import Calendar, Crm, Mailer
 from app.jobs.engine import Jobs
 from app.jobs.port import Job, QueueSpec, Schedule
@@ -72,6 +73,7 @@ class Kit:
     caches: Caches
     memory: ConversationMemory
     assistant: Assistant
+    streams: Streams
     plugins: tuple[str, ...]
 
 

@@ -130,6 +130,8 @@ class Settings(BaseSettings):
 
     tenant_daily_tokens: int = Field(5_000_000, ge=0)
     tenant_daily_usd: float = Field(20.0, ge=0)
+    stream_kept_s: float = Field(120, ge=0, le=3600)
+    stream_grace_s: float = Field(2, ge=0, le=60)
     decision_deadline_s: float = Field(60, gt=0, le=600)
     writes_need_approval: bool = False
 

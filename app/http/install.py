@@ -12,7 +12,7 @@ from app.http.openapi import describe_problems
 from app.http.problems import install_handlers
 from app.http.services import Services
 
-PROTECTED = ("/v1/", "/embed_and_store")
+PROTECTED = ("/v1/", "/chat", "/embed_and_store")
 
 
 def install(

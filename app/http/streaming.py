@@ -302,8 +302,12 @@ def error_event(error: Exception) -> StreamEvent:
     return problem_event(known.code, known.title, known.detail, known.status, retry_after)
 
 
-def problem_event(code: str, title: str, detail: str, status: int, retry_after: float | None) -> StreamEvent:
-    problem = {"code": code, "title": title, "detail": detail, "status": status, "retry_after": retry_after}
+def problem_event(
+    code: str, title: str, detail: str, status: int, retry_after: float | None, *, partial: bool = True
+) -> StreamEvent:
+    """`partial`: something was sent before, and is no answer."""
+    problem = {"code": code, "title": title, "detail": detail, "status": status}
+    problem |= {"retry_after": retry_after, "partial": partial}
     return StreamEvent("error", orjson.dumps(problem))
 
 

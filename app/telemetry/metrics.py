@@ -233,6 +233,12 @@ _CONVERSATION = (
         Label("outcome", ("answered", "refused", "failed", "cancelled")),
         Label("cache", ("none", "exact", "semantic", "shared")),
     ),
+    _counter(
+        "answer_feedback",
+        "Answers that a user judged for the first time.",
+        PACK,
+        Label("helpful", ("true", "false")),
+    ),
     _histogram(
         "answer_first_token_seconds",
         "Time from a question to the first piece of its answer, where no exact answer was kept.",
@@ -335,6 +341,7 @@ class Metrics:
     decision_duration_seconds: Histogram
     own_share_seconds: Histogram
     answers: Counter
+    answer_feedback: Counter
     answer_first_token_seconds: Histogram
     jobs_queue_depth: Gauge
     jobs_oldest_age_seconds: Gauge

@@ -3,12 +3,13 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.conversation.assistant import MAX_QUESTION
-from app.conversation.wire import dump
+from app.conversation.serving import ANSWERS, Conversations
 from app.http.deps import CurrentUser, require, user_limit
+from app.http.streaming import wants_stream
 from app.pack import Kit
 from app.packs.claims.answering import Answering
 from app.packs.claims.reading import read_members
@@ -27,6 +28,7 @@ from app.packs.claims.service import ClaimsService
 from app.principal import Principal, Role
 
 MEMBERS_PATH = "/v1/claims/members"
+CHAT_PATH = "/v1/claims/chat"
 CHATS_A_MINUTE = 10
 Admin = Annotated[Principal, require(Role.ADMIN)]
 
@@ -110,13 +112,29 @@ def _add_reading(router: APIRouter, service: ClaimsService) -> None:
 
 
 def _add_chat(router: APIRouter, kit: Kit, answering: Answering) -> None:
+    conversations = Conversations(kit.assistant, kit.streams)
+
     @router.post(
-        "/v1/claims/chat",
+        CHAT_PATH,
         dependencies=[user_limit("claims-chat", CHATS_A_MINUTE)],
+        responses=ANSWERS,
         response_class=Response,
         summary="Ask about one's own claims, or how the insurance works",
     )
-    async def chat(question: Question, principal: CurrentUser) -> Response:
+    async def chat(request: Request, question: Question, principal: CurrentUser) -> Response:
         spec = await answering.spec(principal)
-        answer = await kit.assistant.answer(principal, spec, question.message)
-        return Response(dump(answer), media_type="application/json")
+        stream = question.stream or wants_stream(request.headers.get("accept"))
+        return await conversations.respond(principal, spec, question.message, scope=CHAT_PATH, stream=stream)
+
+    @router.get(
+        f"{CHAT_PATH}/streams/{{stream_id}}",
+        responses=ANSWERS,
+        response_class=Response,
+        summary="Go on with a stream after its last event that arrived",
+    )
+    async def resume(
+        stream_id: str,
+        principal: CurrentUser,
+        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
+    ) -> Response:
+        return conversations.resume(principal, scope=CHAT_PATH, stream_id=stream_id, last_event_id=last_event_id)

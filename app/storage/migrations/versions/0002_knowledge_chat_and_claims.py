@@ -14,6 +14,24 @@ depends_on: str | Sequence[str] | None = None
 
 def upgrade() -> None:
     op.create_table(
+        "answer_feedback",
+        sa.Column("decision_id", sa.String(length=64), nullable=False),
+        sa.Column("bot", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=64), nullable=False),
+        sa.Column("helpful", sa.Boolean(), nullable=False),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_answer_feedback"),
+        sa.UniqueConstraint(
+            "tenant_id", "decision_id", "subject", name="uq_answer_feedback_tenant_id_decision_id_subject"
+        ),
+    )
+    op.create_index("ix_answer_feedback_subject", "answer_feedback", ["tenant_id", "subject"], unique=False)
+
+    op.create_table(
         "bots",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("settings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
@@ -174,3 +192,6 @@ def downgrade() -> None:
 
     op.drop_table("claims_members")
     op.drop_table("bots")
+    op.drop_index("ix_answer_feedback_subject", table_name="answer_feedback")
+
+    op.drop_table("answer_feedback")

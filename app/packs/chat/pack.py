@@ -1,0 +1,26 @@
+"""The chat agent as a pack: what it is made of."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.agent.offline import OfflineRule
+from app.conversation.offline import conversation_answer
+from app.pack import Kit, Pack, PackRuntime
+from app.packs.chat.api import build_router
+from app.packs.chat.bots import PACK, PROMPT, Bots
+from app.packs.chat.sample_data import SampleData
+
+ROOT = Path(__file__).parent
+
+
+def build(kit: Kit) -> PackRuntime:
+    bots = Bots(kit)
+    return PackRuntime(router=build_router(kit, bots), load_sample=SampleData(kit, bots).load)
+
+
+def offline() -> Mapping[str, OfflineRule]:
+    return {PROMPT: conversation_answer()}
+
+
+CHAT = Pack(name=PACK, title="Chat", build=build, prompts=ROOT / "prompts", offline=offline)
+"""Named in `app.container.PACKS`."""
