@@ -35,7 +35,11 @@ class LanguageGuess:
     def __init__(self, small_words: Mapping[str, str]) -> None:
         words = {language: frozenset(text.casefold().split()) for language, text in small_words.items()}
         shared = Counter(word for known in words.values() for word in known)
-        self._weights = {language: {word: 1 / shared[word] for word in known} for language, known in words.items()}
+        self._languages = tuple(words)
+        self._weights = {
+            word: (1 / number, [language for language, known in words.items() if word in known])
+            for word, number in shared.items()
+        }
 
     @classmethod
     def load(cls, path: Path = HERE / "languages.yaml") -> "LanguageGuess":
@@ -43,7 +47,7 @@ class LanguageGuess:
 
     def is_small(self, word: str) -> bool:
         """Whether some language counts the word among those that say nothing by themselves."""
-        return any(word.casefold() in known for known in self._weights.values())
+        return word.casefold() in self._weights
 
     def __call__(self, text: str) -> str | None:
         """A two-letter code, or None where nothing tells."""
@@ -51,8 +55,11 @@ class LanguageGuess:
         for language, script in _SCRIPTS:
             if letters and len(script.findall(text)) > _SCRIPT_SHARE * letters:
                 return language
-        words = _WORD.findall(text.casefold())
-        points = {language: sum(known.get(word, 0.0) for word in words) for language, known in self._weights.items()}
+        points = dict.fromkeys(self._languages, 0.0)
+        for word in _WORD.findall(text.casefold()):
+            weight, languages = self._weights.get(word, (0.0, ()))
+            for language in languages:
+                points[language] += weight
         (best, most), (_, second) = sorted(points.items(), key=lambda entry: -entry[1])[:2]
         return best if most > _LEAD * second else None
 

@@ -1,7 +1,6 @@
 """From raw signals to an order and a score: fusion, variety, and the calibrated chance that a passage bears on it."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -108,20 +107,17 @@ def order(
     """
     left = {place: (1 - diversity) * hit.fused * worth(hit) for place, hit in enumerate(hits)}
     alike = _likeness(hits) if diversity > 0 else None
-    penalty = np.zeros(len(hits))
+    penalty: Sequence[float] = [0.0] * len(hits)
     chosen: list[Hit] = []
-    per_document: Counter[str] = Counter()
-
-    def marginal(place: int) -> float:
-        return left[place] * repeat ** per_document[hits[place].chunk.document_id] - float(penalty[place])
-
     while left and len(chosen) < limit:
-        best = max(left, key=marginal)
+        best = max(left, key=lambda place: left[place] - penalty[place])
         del left[best]
         chosen.append(hits[best])
-        per_document[hits[best].chunk.document_id] += 1
+        for place in left:
+            if hits[place].chunk.document_id == hits[best].chunk.document_id:
+                left[place] *= repeat
         if alike is not None:
-            penalty = np.maximum(penalty, diversity * alike[best])
+            penalty = np.maximum(penalty, diversity * alike[best]).tolist()
     return chosen
 
 
