@@ -1,10 +1,15 @@
 """What a reader of files answers, and the bounds that it keeps. Imported by both processes."""
 
+import struct
 from dataclasses import dataclass
 
 from app.errors import InvalidInput
 from app.knowledge.page import MAX_CHARACTERS
 
+REQUEST = struct.Struct(">II")
+"""Before a request: the bytes of its JSON part and of the file."""
+ANSWER = struct.Struct(">I")
+"""Before an answer: its bytes."""
 MAX_TITLE = 200
 _MAX_NAME = 80
 

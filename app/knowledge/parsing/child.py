@@ -12,7 +12,6 @@ the interpreter.
 import logging
 import os
 import resource
-import struct
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,7 +22,7 @@ import orjson
 
 from app.errors import TrellisError
 from app.knowledge.parsing import media
-from app.knowledge.parsing.base import MAX_TITLE, Limits, Parsed, Unreadable, named
+from app.knowledge.parsing.base import ANSWER, MAX_TITLE, REQUEST, Limits, Parsed, Unreadable, named
 from app.knowledge.parsing.markdown import one_line, tidy
 from app.knowledge.parsing.pdf import read_pdf
 from app.knowledge.parsing.plain import read_markdown, read_plain
@@ -32,8 +31,6 @@ from app.knowledge.parsing.word import read_word
 
 Reader = Callable[[bytes, str | None, Limits], Parsed]
 
-REQUEST = struct.Struct(">II")
-ANSWER = struct.Struct(">I")
 # A process that still holds more than this after a file gives it back by ending.
 KEPT_BYTES = 300 << 20
 _MAX_FILES = 64

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import orjson
 import structlog
 
 from app.errors import TooLarge, Unavailable
-from app.knowledge.parsing.base import Limits, Parsed, Unreadable, named
+from app.knowledge.parsing.base import ANSWER, REQUEST, Limits, Parsed, Unreadable, named
 from app.knowledge.parsing.media import media_type_of
 
 log = structlog.get_logger(__name__)
@@ -24,8 +23,6 @@ CHILD = "app.knowledge.parsing.child"
 START_S = 30.0
 IDLE_S = 60.0
 END_S = 2.0
-_REQUEST = struct.Struct(">II")
-_ANSWER = struct.Struct(">I")
 # A character is at most six bytes of JSON; warnings and the title are little beside the text.
 _BYTES_A_CHARACTER = 6
 _SPARE = 1 << 16
@@ -181,14 +178,14 @@ class _Child:
     async def ask(self, about: Mapping[str, Any], content: bytes, most: int) -> dict[str, Any]:
         """Raises EOFError or OSError where the process ends instead, or says more than `most` bytes."""
         head = orjson.dumps(about)
-        self._input.write(_REQUEST.pack(len(head), len(content)) + head)
+        self._input.write(REQUEST.pack(len(head), len(content)) + head)
         for start in range(0, len(content), _SLICE):
             self._input.write(content[start : start + _SLICE])
             await self._input.drain()
         return await self._answer(most)
 
     async def _answer(self, most: int) -> dict[str, Any]:
-        (size,) = _ANSWER.unpack(await self._output.readexactly(_ANSWER.size))
+        (size,) = ANSWER.unpack(await self._output.readexactly(ANSWER.size))
         if size > most:
             raise EOFError("the answer is longer than any text")
         answer: dict[str, Any] = orjson.loads(await self._output.readexactly(size))
