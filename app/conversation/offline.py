@@ -61,10 +61,16 @@ class QuotingAnswer:
         if self._phrases.small_talk(facts.question):
             return self._phrases.reply(facts.question)
         strong = [passage for passage in facts.passages if not passage.weak]
-        found = self._quoter.answer(facts.query, self._guess(facts.query), strong, price=False)
+        found = self._found(facts.query, strong)
         if not found.quotes or (found.coverage is not None and found.coverage < LEAST_COVERAGE):
             return self._phrases.refusal(facts.question)
         return f"{self._phrases.quotes(facts.question)} {_quoted(found, strong)}"
+
+    def _found(self, query: str, passages: list[PassageFacts]) -> Answer:
+        """Sentences that share two words with the question; where there is none, one: the search found it near."""
+        language = self._guess(query)
+        found = self._quoter.answer(query, language, passages, price=False)
+        return found if found.quotes else self._quoter.answer(query, language, passages, price=False, fewest=1)
 
 
 def _quoted(found: Answer, passages: list[PassageFacts]) -> str:

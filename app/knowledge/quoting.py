@@ -16,7 +16,7 @@ MAX_QUOTES = 4
 _MAX_QUESTIONS = 6
 _A_QUESTION = 2
 _LEAST_OF_BEST = 0.7
-_FEWEST_SHARED = 2
+FEWEST_SHARED = 2
 _STEM, _SHORT = 5, 3
 _FIGURE, _CONTEXT, _BACKGROUND, _OWN_LANGUAGE = 1.5, 0.6, 0.25, 1.5
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*")
@@ -91,12 +91,13 @@ class _Wanted:
     asked: Terms
     language: str | None
     price: bool
+    fewest: int
 
     def weigh(self, found: _Found) -> float:
         unit = found.unit
         own = unit.terms & self.weights.keys()
         around = (unit.context - unit.terms) & self.asked
-        if len(own & self.asked) + len(around) < min(_FEWEST_SHARED, len(self.asked)):
+        if len(own & self.asked) + len(around) < min(self.fewest, len(self.asked)):
             return 0.0
         weight = sum(self.weights[term] for term in own) + _CONTEXT * sum(self.weights[term] for term in around)
         # A long sentence shares words by its length alone.
@@ -118,12 +119,21 @@ class Quoter:
         self._unimportant = frozenset(fold(word) for word in unimportant)
         self._units: LRUCache[str, tuple[_Unit, ...]] = LRUCache(_KEPT_PASSAGES)
 
-    def answer(self, message: str, language: str | None, passages: Sequence[Quotable], *, price: bool) -> Answer:
+    def answer(
+        self,
+        message: str,
+        language: str | None,
+        passages: Sequence[Quotable],
+        *,
+        price: bool,
+        fewest: int = FEWEST_SHARED,
+    ) -> Answer:
         """At most four quotes, in the order of the passages (best first) and of their sentences.
 
         Args:
             language: the message's primary subtag, None where it is unknown.
             price: the message asks for money, so a sentence counts for more with each amount that it names.
+            fewest: words that a sentence shares with a question at least, where the question has as many.
         """
         pairs = [(passage, unit) for passage in passages for unit in self._units_of(passage)]
         units = [_Found(passage, unit, place) for place, (passage, unit) in enumerate(pairs)]
@@ -132,7 +142,8 @@ class Quoter:
         chosen: dict[str, _Found] = {}
         asked_parts = questions(message)[:_MAX_QUESTIONS]
         for asked in (self._asked(part, language) for part in asked_parts):
-            wanted = _Wanted(_weights(asked, background, known, len(units)), asked & known.keys(), language, price)
+            weights = _weights(asked, background, known, len(units))
+            wanted = _Wanted(weights, asked & known.keys(), language, price, fewest)
             for found in _best(wanted, units):
                 chosen.setdefault(found.unit.text, found)
         quotes = tuple(Quote(found.passage, found.unit.text) for found in _apart(chosen.values()))

@@ -3,7 +3,7 @@
 import pytest
 
 from app.agent.offline import OfflineModel
-from app.conversation.offline import QuotingAnswer, conversation_answer, offline_rules
+from app.conversation.offline import QuotingAnswer, TurnFacts, conversation_answer, offline_rules
 from app.conversation.phrases import Phrases, SmallTalk
 from app.knowledge.language import Glossary, LanguageGuess
 from tests.support.conversation import ASKER, PAGES, PRICE_QUESTION, Builder, assistant_spec, collected, last_answer
@@ -82,3 +82,12 @@ def test_thanks_are_told_from_greetings() -> None:
     phrases = Phrases.load(LanguageGuess.load())
     assert phrases.small_talk("THANK YOU!!!") is SmallTalk.THANKS
     assert phrases.small_talk("guten tag") is SmallTalk.GREETING
+
+
+def test_one_shared_word_is_enough_where_no_sentence_shares_more(rule: QuotingAnswer) -> None:
+    text = "Devices have a warranty of three years, from the day of delivery on. The long way round is not taken."
+    passage = {"number": 4, "chunk_id": "c", "title": "Terms", "text": text, "score": 0.9, "weak": False}
+    question = "How long is the warranty?"
+    told = rule.answer(TurnFacts.model_validate({"question": question, "query": question, "passages": [passage]}))
+    assert "warranty of three years" in told
+    assert told.endswith("[4]")
