@@ -85,7 +85,7 @@ def test_thanks_are_told_from_greetings() -> None:
 
 
 def test_one_shared_word_is_enough_where_no_sentence_shares_more(rule: QuotingAnswer) -> None:
-    text = "Devices have a warranty of three years, from the day of delivery on. The long way round is not taken."
+    text = "Devices have a warranty of three years, from the day of delivery on.\n\nThe long way round is not taken."
     passage = {"number": 4, "chunk_id": "c", "title": "Terms", "text": text, "score": 0.9, "weak": False}
     question = "How long is the warranty?"
     told = rule.answer(TurnFacts.model_validate({"question": question, "query": question, "passages": [passage]}))
