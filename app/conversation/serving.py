@@ -20,7 +20,7 @@ _NAMES: Final = {Token: "token", Citation: "citation", ToolUsed: "tool"}
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The answer, or with `stream` its events: token, citation, tool, done, error",
-        "content": {"application/json": {}, "text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"application/json": {}, "text/event-stream": {}},
     }
 }
 """What an address that talks gives, for the API's description."""

@@ -7,11 +7,17 @@ import pytest
 from tests.support.service import running
 
 OPEN_TO_USERS = {
+    ("POST", "/chat"),
+    ("POST", "/v1/bots/{bot}/chat"),
+    ("GET", "/v1/bots/{bot}/chat/streams/{stream_id}"),
+    ("DELETE", "/v1/bots/{bot}/memory"),
+    ("POST", "/v1/bots/{bot}/answers/{decision_id}/feedback"),
     ("GET", "/v1/claims"),
     ("GET", "/v1/claims/balance"),
     ("GET", "/v1/claims/policies"),
     ("GET", "/v1/claims/{number}"),
     ("POST", "/v1/claims/chat"),
+    ("GET", "/v1/claims/chat/streams/{stream_id}"),
 }
 """What gives a user their own. A new address is added here once somebody has looked at whose data it shows."""
 WITHOUT_KEY = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
