@@ -6,21 +6,56 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
+from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import Response
 
 from app.conversation.assistant import Assistant
-from app.conversation.events import Citation, Done, Event, Failed, Token, ToolUsed
+from app.conversation.events import CacheHit, Citation, Done, Event, Failed, Token, ToolUsed
 from app.conversation.spec import AssistantSpec
 from app.conversation.wire import dump
-from app.http.streaming import StreamEvent, Streams, problem_event, resume_after
+from app.http.streaming import StreamEvent, Streams, problem_event, resume_after, unless_gone
 from app.memory import Turn
 from app.principal import Principal
 
 _NAMES: Final = {Token: "token", Citation: "citation", ToolUsed: "tool"}
+
+
+class AnswerOut(BaseModel):
+    """An answer: what it says, what it rests on, what it cost, and which cache saved that.
+
+    `refused`: the documents held nothing that answers, and the text says so. `grounded`: it cites a passage or rests on
+    a tool's result. `cost_usd` is what this turn was charged; `saved_usd` what the answer cost when it was first made,
+    where a cache gave it. `decision_id` explains it, and is what feedback is given on.
+    """
+
+    text: str
+    citations: list[Citation]
+    tools: list[ToolUsed]
+    refused: bool
+    grounded: bool
+    cache: CacheHit
+    model: str
+    provider: str
+    route: str
+    prompt: str
+    prompt_version: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: float
+    saved_usd: float
+    model_ms: float
+    duration_ms: float
+    decision_id: str
+
+
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The answer, or with `stream` its events: token, citation, tool, done, error",
-        "content": {"application/json": {}, "text/event-stream": {}},
+        "model": AnswerOut,
+        "description": "The answer; with `stream`, or where `Accept` asks for `text/event-stream`, the events `start`, "
+        "`token`, `citation`, `tool`, and at last `done` (the answer) or `error` (the fields of a problem)",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
 """What an address that talks gives, for the API's description."""
@@ -35,6 +70,7 @@ class Conversations:
 
     async def respond(
         self,
+        request: Request,
         principal: Principal,
         spec: AssistantSpec,
         question: str,
@@ -43,18 +79,20 @@ class Conversations:
         stream: bool,
         history: Sequence[Turn] | None = None,
     ) -> Response:
-        """The answer as one JSON document, or, with `stream`, as the events `token`, `citation`, `tool` and at last
-        `done` (that document) or `error` (a problem document's fields); `Location` says where to come back to.
+        """The answer as one JSON document, or, with `stream`, as the events `start`, `token`, `citation`, `tool` and at
+        last `done` (that document) or `error` (a problem document's fields); `Location` says where to come back to.
 
-        Raises as `Assistant.turn`, where nothing was sent yet.
+        A client that goes away while it waits ends the turn at once: nothing that it could come back to was sent.
+        Raises as `Assistant.turn`, where nothing was sent yet, and Abandoned.
         """
         if not stream:
-            answer = await self._assistant.answer(principal, spec, question, history=history)
+            answering = self._assistant.answer(principal, spec, question, history=history)
+            answer = await unless_gone(request.receive, answering)
             return Response(dump(answer), media_type="application/json")
         turn = self._assistant.turn(principal, spec, question, history=history, streamed=True)
-        opened = await self._streams.open(principal, scope, _sent(turn))
+        opened = await unless_gone(request.receive, self._streams.open(principal, scope, _sent(turn)))
         response = self._streams.response(opened)
-        response.headers["location"] = f"{scope}/streams/{opened.id}"
+        response.headers["location"] = opened.address
         return response
 
     def resume(self, principal: Principal, *, scope: str, stream_id: str, last_event_id: str | None) -> Response:

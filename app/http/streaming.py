@@ -1,15 +1,16 @@
 """Server-sent events that outlive a broken connection: a stream is made once, and read from any of its events on.
 
 The format is the WHATWG HTML standard's (https://html.spec.whatwg.org/multipage/server-sent-events.html). Each event
-has the id `<stream>.<number>`, numbers from 1; a client that comes back sends the last one as `Last-Event-ID`.
+has the id `<stream>.<number>`, numbers from 1; a client that comes back sends the last one as `Last-Event-ID`. The
+first event is always `start`: it names the stream and the address to come back to.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -26,9 +27,13 @@ HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 1_000
 MAX_STREAMS: Final = 2_000
 MAX_STREAM_BYTES: Final = 4 << 20
+MAX_KEPT_BYTES: Final = 64 << 20
+"""Of finished streams together; one that is still running is bounded by `MAX_STREAM_BYTES` alone."""
+_LEAST_GRACE_S: Final = 1.0
 _HEARTBEAT: Final = b": \n\n"
 _OPENING: Final = f"retry: {RETRY_MS}\n\n".encode()
 _log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,19 @@ class Stream:
         self.id = stream_id
         self.owner = owner
         self.scope = scope
+        self.size = 0
         self.ended = False
+        self.settled = False
         self.readers = 0
         self.task: asyncio.Task[None] | None = None
+        self.giving_up: asyncio.TimerHandle | None = None
         self._frames: list[bytes] = []
-        self._size = 0
         self._moved = asyncio.Event()
+
+    @property
+    def address(self) -> str:
+        """Where a client comes back to it."""
+        return f"{self.scope}/streams/{self.id}"
 
     @property
     def length(self) -> int:
@@ -86,9 +98,9 @@ class Stream:
             event.name.encode(),
             event.data,
         )
-        self._size += len(frame)
-        if self._size > MAX_STREAM_BYTES:
+        if self.size + len(frame) > MAX_STREAM_BYTES:
             raise Unavailable("The answer is longer than a stream may be: ask for less.", retry_after=1)
+        self.size += len(frame)
         self._frames.append(frame)
         self._wake()
 
@@ -134,18 +146,16 @@ class Streams:
         self._times = times
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._timers: set[asyncio.TimerHandle] = set()
+        self._kept_bytes = 0
         self._draining = False
 
     async def open(self, principal: Principal, scope: str, events: AsyncGenerator[StreamEvent, None]) -> Stream:
-        """Begins a stream and returns it with its first event there.
+        """Begins a stream and returns it with its first event there; one that nobody reads then is given up.
 
         What `events` raises before that is raised here; later it becomes the event `error`, the last one.
         Raises ShuttingDown while the process ends, Unavailable where it has too many streams open.
         """
-        if self._draining:
-            await events.aclose()
-            raise ShuttingDown("The server is being stopped: ask again in a moment.", retry_after=1)
-        self._make_room()
+        self._admit()
         stream = Stream(new_id("str"), _owner(principal), scope)
         failed: list[Exception] = []
         stream.task = asyncio.create_task(self._produce(stream, events, failed), name="stream")
@@ -153,12 +163,13 @@ class Streams:
         try:
             await stream.begun()
         except asyncio.CancelledError:
-            self._streams.pop(stream.id, None)
+            self._forget(stream)
             stream.task.cancel()
             raise
         if failed:
-            self._streams.pop(stream.id, None)
+            self._forget(stream)
             raise failed[0]
+        self._await_readers(stream, max(self._times.grace_s, _LEAST_GRACE_S))
         return stream
 
     def find(self, principal: Principal, scope: str, stream_id: str) -> Stream:
@@ -176,12 +187,16 @@ class Streams:
     def enter(self, stream: Stream) -> None:
         """A reader came."""
         stream.readers += 1
+        if stream.giving_up is not None:
+            stream.giving_up.cancel()
+            self._timers.discard(stream.giving_up)
+            stream.giving_up = None
 
     def leave(self, stream: Stream) -> None:
         """A reader went; the last one's going gives the answer up after the time of grace."""
         stream.readers -= 1
         if stream.readers == 0 and not stream.ended:
-            self._later(self._times.grace_s, lambda: self._give_up(stream))
+            self._await_readers(stream, self._times.grace_s)
 
     async def drain(self, seconds: float) -> None:
         """Lets running streams end for so long, then ends them with an error that says why."""
@@ -191,8 +206,7 @@ class Streams:
             await asyncio.wait(running, timeout=max(0.0, seconds))
         for stream in self._streams.values():
             if not stream.ended:
-                error = ShuttingDown("The server is being stopped: ask again in a moment.", retry_after=1)
-                self._close_with(stream, error)
+                self._close_with(stream, _stopping())
         await self.close()
 
     async def close(self) -> None:
@@ -211,6 +225,8 @@ class Streams:
         try:
             async with aclosing(events):
                 async for event in events:
+                    if stream.length == 0:
+                        stream.add(_start(stream))
                     stream.add(event)
         except Exception as error:
             if not isinstance(error, TrellisError):
@@ -221,7 +237,7 @@ class Streams:
                 self._close_with(stream, error)
         finally:
             stream.end()
-            self._later(self._times.kept_s, lambda: self._streams.pop(stream.id, None))
+            self._settle(stream)
 
     def _close_with(self, stream: Stream, error: Exception) -> None:
         with suppress(Unavailable):
@@ -234,23 +250,45 @@ class Streams:
             self._close_with(stream, Abandoned("Nobody read the answer any more, so it was stopped: ask again."))
             stream.task.cancel()
 
-    def _make_room(self) -> None:
-        """Forgets finished streams, the oldest first, where there are too many."""
-        if len(self._streams) < MAX_STREAMS:
-            return
-        for stream_id in [stream.id for stream in self._streams.values() if stream.ended]:
-            del self._streams[stream_id]
-            if len(self._streams) < MAX_STREAMS:
-                return
-        raise Unavailable("This server streams as many answers as it can: ask again in a moment.", retry_after=2)
+    def _admit(self) -> None:
+        """Makes room for one more stream. Raises ShuttingDown, Unavailable."""
+        if self._draining:
+            raise _stopping()
+        self._trim(MAX_STREAMS - 1)
+        if len(self._streams) >= MAX_STREAMS:
+            raise Unavailable("This server streams as many answers as it can: ask again in a moment.", retry_after=2)
 
-    def _later(self, seconds: float, work: Callable[[], object]) -> None:
+    def _settle(self, stream: Stream) -> None:
+        """A finished stream stays for those who come back."""
+        if stream.id in self._streams:
+            stream.settled = True
+            self._kept_bytes += stream.size
+            self._later(self._times.kept_s, lambda: self._forget(stream))
+            self._trim(MAX_STREAMS)
+
+    def _forget(self, stream: Stream) -> None:
+        if self._streams.pop(stream.id, None) is not None and stream.settled:
+            self._kept_bytes -= stream.size
+
+    def _trim(self, most: int) -> None:
+        """Forgets finished streams, the oldest first, while there are more than `most`, or too many bytes of them."""
+        while len(self._streams) > most or self._kept_bytes > MAX_KEPT_BYTES:
+            oldest = next((stream for stream in self._streams.values() if stream.settled), None)
+            if oldest is None:
+                return
+            self._forget(oldest)
+
+    def _await_readers(self, stream: Stream, seconds: float) -> None:
+        stream.giving_up = self._later(seconds, lambda: self._give_up(stream))
+
+    def _later(self, seconds: float, work: Callable[[], object]) -> asyncio.TimerHandle:
         def run() -> None:
             self._timers.discard(timer)
             work()
 
         timer = asyncio.get_running_loop().call_later(seconds, run)
         self._timers.add(timer)
+        return timer
 
 
 class EventStreamResponse(Response):
@@ -270,9 +308,7 @@ class EventStreamResponse(Response):
         self._streams.enter(self._stream)
         try:
             # Watched beside the sending: a model that is silent would hide a client that has gone.
-            watching = asyncio.create_task(_gone(receive))
-            sending = asyncio.create_task(self._send(send))
-            await _first_of(sending, watching)
+            await _first_of(asyncio.create_task(self._send(send)), asyncio.create_task(_gone(receive)))
         finally:
             self._streams.leave(self._stream)
 
@@ -316,12 +352,29 @@ def wants_stream(accept: str | None) -> bool:
     return accept is not None and MEDIA_TYPE in accept.lower()
 
 
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """What the work gives; it is cancelled when the client goes away before. Raises Abandoned then, and as the work."""
+    working = asyncio.create_task(work)
+    await _first_of(working, asyncio.create_task(_gone(receive)))
+    if working.cancelled():
+        raise Abandoned("The client went away before the answer was there.")
+    return working.result()
+
+
+def _start(stream: Stream) -> StreamEvent:
+    return StreamEvent("start", orjson.dumps({"stream_id": stream.id, "resume": stream.address}))
+
+
+def _stopping() -> ShuttingDown:
+    return ShuttingDown("The server is being stopped: ask again in a moment.", retry_after=1)
+
+
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _first_of(*tasks: asyncio.Task[None]) -> None:
+async def _first_of(*tasks: asyncio.Task[Any]) -> None:
     """Waits for the first to end and ends the others. Raises what it raised."""
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -50,7 +50,7 @@ def _add_chat(router: APIRouter, kit: Kit, bots: Bots) -> None:
         stream = body.stream or wants_stream(request.headers.get("accept"))
         history = None if body.history is None else _turns(body.history, kit)
         return await conversations.respond(
-            principal, spec, body.message, scope=chat_path(bot), stream=stream, history=history
+            request, principal, spec, body.message, scope=chat_path(bot), stream=stream, history=history
         )
 
     @router.post("/v1/bots/{bot}/chat", responses=ANSWERS, response_class=Response, summary="Ask a bot")

@@ -124,7 +124,7 @@ def _add_chat(router: APIRouter, kit: Kit, answering: Answering) -> None:
     async def chat(request: Request, question: Question, principal: CurrentUser) -> Response:
         spec = await answering.spec(principal)
         stream = question.stream or wants_stream(request.headers.get("accept"))
-        return await conversations.respond(principal, spec, question.message, scope=CHAT_PATH, stream=stream)
+        return await conversations.respond(request, principal, spec, question.message, scope=CHAT_PATH, stream=stream)
 
     @router.get(
         f"{CHAT_PATH}/streams/{{stream_id}}",
