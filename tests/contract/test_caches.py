@@ -1,9 +1,10 @@
 """The same cache in process, in Redis, on a Redis cluster and in two tiers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from app.cache.base import Cache, Entry, bot_tag, document_tag, person_tag, tenant_tag
 from app.cache.caches import Caches
-from app.cache.connection import connect
+from app.cache.connection import Fill, RedisLink, connect
 from app.cache.lru import LruCache
 from app.cache.redis import RedisCache
 from app.cache.tiered import NEAR_TTL_S, SETTLING_S, Made, TieredCache
@@ -198,23 +199,60 @@ async def test_entries_of_another_revision_are_not_read(url: str, clock: StillCl
     await link.close()
 
 
+@pytest.mark.parametrize("last", [0, 1])
 async def test_whatever_happens_to_a_tag_nothing_stays_in_redis_for_ever(
-    redis_server: RedisServer, clock: StillClock
+    redis_server: RedisServer, clock: StillClock, last: int
 ) -> None:
     links, prefix = [connect(redis_server.url), connect(redis_server.url)], new_id("test")
-    first, second = (RedisCache(link, prefix, clock=clock) for link in links)
+    caches = first, second = [RedisCache(link, prefix, clock=clock) for link in links]
     for _ in range(2):
         await first.set("a", b"1", 60, ["t"])
         await second.set("b", b"1", 60, ["t"])
         await first.drop("t")
         await second.dropped_elsewhere()
-    await second.set("b", b"1", 60, ["t"])
+    await caches[last].set("b", b"1", 60, ["t"])
     kept = {key: redis_server.client().ttl(key) for key in redis_server.client().keys(f"{prefix}:*")}
     assert set(kept) == {f"{prefix}:entry:b", f"{prefix}:tag:t", f"{prefix}:drops"}
     assert kept.pop(f"{prefix}:drops") == -1, "the drops are bounded by number"
     assert all(ttl > 0 for ttl in kept.values())
     for link in links:
         await link.close()
+
+
+class RacedLink(RedisLink):
+    """Lets `meanwhile` run before the trip of that number."""
+
+    def __init__(self, url: str, trip: int, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(connect(url).client)
+        self._left = trip
+        self._meanwhile = meanwhile
+
+    async def run(self, fill: Fill) -> list[Any]:
+        self._left -= 1
+        if self._left == 0:
+            await self._meanwhile()
+        return await super().run(fill)
+
+
+@pytest.mark.parametrize("trip", [1, 2, 3, 4])
+async def test_what_is_set_anew_in_the_middle_of_a_drop_goes_with_the_next(
+    url: str, clock: StillClock, trip: int
+) -> None:
+    link, prefix = connect(url), new_id("test")
+    setter = RedisCache(link, prefix, clock=clock)
+    await setter.set("k", b"old", 60, ["t"])
+
+    async def meanwhile() -> None:
+        clock.advance(seconds=1)
+        await setter.set("k", b"new", 60, ["t"])
+
+    raced = RacedLink(url, trip, meanwhile)
+    await RedisCache(raced, prefix, clock=clock).drop("t")
+    assert await setter.get("k") in (None, b"new")
+    await setter.drop("t")
+    assert await setter.get("k") is None
+    for each in (link, raced):
+        await each.close()
 
 
 async def test_an_index_forgets_what_has_long_expired(redis_server: RedisServer, clock: StillClock) -> None:
