@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Boolean, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, false
+from sqlalchemy import text as sql_text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.base import Base, TenantRow
@@ -74,7 +75,7 @@ class ChunkRow(TenantRow, Base):
     heading: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     findings: Mapped[list[Any]]
-    generation: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    generation: Mapped[str] = mapped_column(String(64), default="", server_default=sql_text("''"))
     status: Mapped[str] = mapped_column(String(16), default=DocumentStatus.READY, server_default="ready")
     last_error: Mapped[str | None] = mapped_column(Text, default=None)
     superseded: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
@@ -92,7 +93,7 @@ class KnowledgeIndex(TenantRow, Base):
 
     bot: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(Integer)
-    active: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    active: Mapped[str] = mapped_column(String(64), default="", server_default=sql_text("''"))
     previous: Mapped[str | None] = mapped_column(String(64), default=None)
 
 
