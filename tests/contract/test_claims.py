@@ -136,5 +136,6 @@ async def test_an_api_key_is_no_member(service: Service) -> None:
 async def test_the_kill_switch_stops_the_assistant(service: Service) -> None:
     async with service.container.db.transaction() as session:
         await service.container.flags.set(session, ADMIN, "kill.claims", True)
+    await service.container.flags.refresh()
     answer = await chat(service, await signed_in(service, "m-1001"), "hello")
     assert answer.status_code == 503

@@ -28,7 +28,7 @@ async def test_a_stream_gives_the_whole_answer_and_belongs_to_who_began_it(tmp_p
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["ratelimit"].startswith('"claims-chat";r=8')
         came = events(answer.text)
-        assert [name for _, name, _ in came][:2] == ["tool", "tool"]
+        assert [name for _, name, _ in came][:3] == ["start", "tool", "tool"]
         assert "".join(data["text"] for _, name, data in came if name == "token").strip() == whole["text"]
         assert came[-1][1] == "done"
         assert came[-1][2]["text"] == whole["text"]

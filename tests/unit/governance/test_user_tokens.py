@@ -89,6 +89,7 @@ async def test_a_token_does_not_outlive_its_key(tokens, db, clock):
     assert await tokens.authenticate(issued.token) is None
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 async def test_a_forged_token_is_nobody(tokens, db, clock):
     key_id = (await holder(db, clock)).actor
     other = await holder(db, clock, "globex")
