@@ -13,6 +13,9 @@ _LEAD = re.compile(r"^\s*(?:[-*]\s+|\d+\.\s+)?\*\*(.+?)\*\*[:.]?\s*")
 _MARKUP = re.compile(r"\*{1,3}|`|^#{1,6}\s+|^\s*(?:[-*]|\d+\.)\s+", re.MULTILINE)
 _ROW = re.compile(r"^\s*\|(.+)\|\s*$")
 _RULE = re.compile(r"^[\s|:-]+$")
+# What begins a line of its own, and what a wrapped line never goes on from.
+_BEGINS = re.compile(r"^\s*(?:$|[#>|]|[-*+]\s|\d+[.)]\s|\*\*|```|~~~)")
+_COMPLETE = re.compile(r"^\s*(?:$|[#|]|```|~~~)|(?:  |\\)$")
 _QUESTION = re.compile(r"[?？؟;]\s*[)\"'»”]*$|か[。]?$")
 _GREEK_QUESTION = ";"
 
@@ -34,7 +37,7 @@ def quotable(text: str) -> Iterator[Sentence]:
     """Sentences, neighbours together where both are short, and rows of tables spelled out; in reading order."""
     place = 0
     head: list[str] | None = None
-    for line in text.splitlines():
+    for line in _unwrapped(text):
         row = _ROW.match(line)
         if row is None:
             head = None
@@ -56,6 +59,18 @@ def questions(message: str) -> list[str]:
     asking = [part for part in parts if _QUESTION.search(part) and not part.endswith(_GREEK_QUESTION)]
     greek = [part for part in parts if part.endswith(_GREEK_QUESTION) and not part.isascii()]
     return asking or greek or parts
+
+
+def _unwrapped(text: str) -> Iterator[str]:
+    """The lines of a text with each paragraph on one, however its author broke them (CommonMark's soft breaks)."""
+    whole = ""
+    for line in text.splitlines():
+        if _BEGINS.match(line) or _COMPLETE.search(whole):
+            yield whole
+            whole = line
+        else:
+            whole = f"{whole} {line.strip()}"
+    yield whole
 
 
 def _paragraph(line: str, place: int) -> Iterator[Sentence]:
