@@ -303,6 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.support.model_stub", description="A model endpoint that is none.")
     parser.add_argument("port", type=int)
     parser.add_argument("--words", type=int, default=20, help="length of an answer")
+    parser.add_argument("--cite", action="store_true", help="end an answer with the first passage's mark")
     parser.add_argument("--tool", action="store_true", help="call the first tool that is offered, then answer")
     parser.add_argument("--first-ms", type=float, default=0.0)
     parser.add_argument("--piece-ms", type=float, default=0.0)
@@ -310,7 +311,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fault", action="append", default=[], metavar="KIND=SHARE", help=", ".join(KINDS))
     given = parser.parse_args()
-    content = " ".join(["word"] * given.words)
+    content = " ".join(["word"] * given.words) + (" [1]" if given.cite else "")
     latency = Latency(given.first_ms / 1000, given.piece_ms / 1000, spread=given.spread, seed=given.seed)
     stub = ModelStub(
         tool_then_text(content) if given.tool else text(content),
