@@ -20,6 +20,7 @@ from app.conversation.assistant import Assistant
 from app.governance.audit import Audit
 from app.governance.experiments import Experiments
 from app.governance.flags import Flags, FlagSpec
+from app.governance.people import PersonStore
 from app.governance.policies import Policies
 from app.http.streaming import Streams
 from app.integrations.base import Calendar, Crm, Mailer
@@ -94,6 +95,7 @@ class PackRuntime:
     `resume` takes up a decision of this pack whose write was approved or rejected, inside the transaction that
     records the approval. `load_sample` loads what ships with the pack for a tenant, once however often it is
     called, and returns how many things are new. `batch_paths` take bodies up to `max_batch_body_bytes`.
+    `people` are what the pack's rows hold of a person, to give out and to erase.
     """
 
     router: APIRouter
@@ -105,6 +107,7 @@ class PackRuntime:
     replay: Callable[[Principal, str], Awaitable[ReplayReport]] | None = None
     resume: Callable[[AsyncSession, Principal, str], Awaitable[None]] | None = None
     load_sample: Callable[[Principal], Awaitable[int]] | None = None
+    people: tuple[PersonStore, ...] = ()
 
 
 class CommandRunner(Protocol):

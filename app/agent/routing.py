@@ -114,6 +114,7 @@ class ModelRouter:
         caps: Caps = NO_CAPS,
         *,
         use_cache: bool = True,
+        subject_id: str = "",
     ) -> RoutedReply:
         """One answer.
 
@@ -121,6 +122,7 @@ class ModelRouter:
             deadline: of the event loop's clock; providers are tried until then.
             caps: what the whole request may still use.
             use_cache: False for replays: asks the provider, and keeps nothing.
+            subject_id: whom or what it is about: what is kept of it goes with them (`person_tag`).
 
         Raises:
             BudgetExceeded: by the request's caps or the tenant's day.
@@ -138,7 +140,7 @@ class ModelRouter:
             answer = load_answer(kept, route)
             self._cache.saved(answer.saved_micros)
             return answer
-        return await self._together(key, request, chosen, principal, deadline, estimate, cost)
+        return await self._together(key, request, chosen, principal, subject_id, deadline, estimate, cost)
 
     async def _together(
         self,
@@ -146,6 +148,7 @@ class ModelRouter:
         request: ModelRequest,
         route: Route,
         principal: Principal,
+        subject_id: str,
         deadline: float,
         estimate: Usage,
         cost: int,
@@ -155,7 +158,8 @@ class ModelRouter:
             routed = await self._paid(request, route, principal, deadline, estimate, cost)
             # A stand-in's answer is not kept: the first choice is asked again as soon as it is back.
             if not routed.stand_in and routed.reply.finish_reason in _WHOLE:
-                tags = (tenant_tag(principal.tenant_id), person_tag(principal.tenant_id, principal.user))
+                people = {principal.user, subject_id} - {""}
+                tags = (tenant_tag(principal.tenant_id), *(person_tag(principal.tenant_id, one) for one in people))
                 await self._cache.set(
                     key, dump_answer(routed), self._cache_ttl_s, tags, tenant_id=principal.tenant_id, since=began
                 )

@@ -148,7 +148,13 @@ class Steps:
         """One whole reply."""
         with spans.inside(run.span):
             reply = self._router.complete(
-                run.request, run.spec.route, run.principal, run.deadline, run.left, use_cache=not run.fresh
+                run.request,
+                run.spec.route,
+                run.principal,
+                run.deadline,
+                run.left,
+                use_cache=not run.fresh,
+                subject_id=run.subject_id,
             )
             routed = await _by(run.deadline, reply)
         run.count(routed)

@@ -170,3 +170,11 @@ class Decision(TenantRow, Base):
     cost_micros: Mapped[int] = mapped_column(BigInteger, default=0)
     duration_ms: Mapped[float] = mapped_column(default=0.0)
     model_ms: Mapped[float] = mapped_column(default=0.0)
+
+
+class PersonErasure(TenantRow, Base):
+    """An erasure that is not over: `aliases` are [kind, value] pairs, and go with the row when all is erased."""
+
+    __tablename__ = "person_erasures"
+
+    aliases: Mapped[list[Any]]

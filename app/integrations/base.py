@@ -22,10 +22,14 @@ _RESERVED_HEADERS = _ENVELOPE_HEADERS | _BODY_HEADERS | _SENDGRID_HEADERS
 MAX_KEY_LENGTH = 200
 
 
+def is_email(address: str) -> bool:
+    return _EMAIL.fullmatch(address) is not None
+
+
 def normal_email(address: str) -> str:
     """The address trimmed and in lower case, as every CRM compares it. Raises InvalidInput."""
     address = address.strip().lower()
-    if not _EMAIL.fullmatch(address):
+    if not is_email(address):
         raise InvalidInput(f"'{address[:80]}' is not an e-mail address: give one like name@example.com.")
     return address
 

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import delete, inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.integrations.base import normal_email
+from app.governance.people import Alias, Aliases, Kind
+from app.integrations.base import is_email, normal_email
 from app.integrations.local import (
     BookingRepository,
     ContactRepository,
@@ -62,3 +63,24 @@ async def erase_person(session: AsyncSession, tenant_id: str, email: str) -> int
         .values(attendee_email="", title="", description="")
     )
     return sum(len(rows) for rows in found.values())
+
+
+class LocalIntegrationsOfPerson:
+    """`PersonStore` of the embedded CRM, calendar and outbox. What a vendor holds is the vendor's to erase."""
+
+    name = "integrations"
+
+    async def aliases(self, _session: AsyncSession, _tenant_id: str, _known: Aliases) -> set[Alias]:
+        return set()
+
+    async def export(self, session: AsyncSession, tenant_id: str, known: Aliases) -> list[dict[str, Any]]:
+        found = [await export_person(session, tenant_id, email) for email in _addresses(known)]
+        return [{"table": table, **row} for tables in found for table, rows in tables.items() for row in rows]
+
+    async def erase(self, session: AsyncSession, tenant_id: str, known: Aliases) -> int:
+        return sum([await erase_person(session, tenant_id, email) for email in _addresses(known)])
+
+
+def _addresses(known: Aliases) -> list[str]:
+    """Those that could have been written: the others stand in no row."""
+    return [email for email in known.of(Kind.EMAIL) if is_email(email)]

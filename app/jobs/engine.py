@@ -1,7 +1,7 @@
 """Durable background jobs over DBOS, in the application's own database. See docs/decisions/0002-jobs.md."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -245,6 +245,18 @@ class Jobs:
         if self._worker is not None:
             self._worker.ring(queue)
         return await self._known(job_id)
+
+    async def erase(self, ids: Collection[str]) -> int:
+        """Deletes the jobs whose payload names one of these ids (as `new_id` makes them), with all that their steps
+        left: results and error texts. A waiting one never runs; one that runs stays until it is asked for again.
+        Returns how many.
+        """
+        if not ids:
+            return 0
+        store = self._started
+        found = await asyncio.to_thread(store.finished_naming, ids)
+        await asyncio.to_thread(store.delete, found)
+        return len(found)
 
     async def depth(self) -> dict[str, tuple[int, float]]:
         """For each registered queue: the jobs that wait, and the age of the oldest in seconds (0.0 for none)."""

@@ -1,6 +1,8 @@
 """The engine's tables: where they are, one pool of connections to them, and what the engine has no call for."""
 
+import re
 import sqlite3
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from app.storage.db import SQLITE_BUSY_TIMEOUT_S
 APP_NAME = "trellis"
 SCHEMA = "dbos"
 _IDLE_IN_TRANSACTION_MS = 60_000
+_PAGE = 500
+_ID = re.compile(r'"([a-z]+_[0-9A-Za-z]+)\\?"')
 # Of asyncpg's own, which psycopg refuses.
 _ASYNCPG_ONLY = ("prepared_statement_cache_size", "prepared_statement_name_func")
 
@@ -36,7 +40,7 @@ def engine_url(url: str) -> URL:
 def _on_sqlite_connect(connection: Any, _record: Any) -> None:
     # The engine relies on the driver beginning each write with BEGIN IMMEDIATE.
     connection.isolation_level = "IMMEDIATE"
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -99,6 +103,20 @@ class Store:
         )
         with self.engine.connect() as connection:
             return {name: (int(count), int(oldest)) for name, count, oldest in connection.execute(query)}
+
+    def finished_naming(self, ids: Collection[str]) -> list[str]:
+        """The ids of finished and of waiting jobs whose payload holds one of these ids as a value."""
+        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
+        query = text(
+            f"SELECT workflow_uuid, inputs FROM {table} WHERE status <> 'PENDING' AND inputs IS NOT NULL"  # noqa: S608
+        )
+        wanted = frozenset(ids)
+        with self.engine.connect().execution_options(yield_per=_PAGE) as connection:
+            return [job for job, payload in connection.execute(query) if not wanted.isdisjoint(_ID.findall(payload))]
+
+    def delete(self, job_ids: Sequence[str]) -> None:
+        for start in range(0, len(job_ids), _PAGE):
+            self.client.delete_workflows(list(job_ids[start : start + _PAGE]))
 
     def close(self) -> None:
         self.client.destroy()

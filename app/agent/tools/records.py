@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.models import Approval, ApprovalState, EffectRow, EffectState
 from app.clock import Clock
 from app.errors import Conflict
 from app.governance.audit import Audit
+from app.governance.people import ERASED, Alias, Aliases, Kind, batches
 from app.principal import Principal, Role
 from app.storage.repository import TenantRepository
-
-ERASED: Final = {"erased": True}
 
 
 class EffectRepository(TenantRepository[EffectRow]):
@@ -71,8 +70,7 @@ async def count_waiting(session: AsyncSession) -> Waiting:
 
 async def export_subjects(session: AsyncSession, tenant_id: str, subject_ids: Sequence[str]) -> list[dict[str, Any]]:
     """What was written to the outside, or was to be written, about the subjects of a person."""
-    effects = select(EffectRow).where(EffectRow.tenant_id == tenant_id, EffectRow.subject_id.in_(subject_ids))
-    approvals = select(Approval).where(Approval.tenant_id == tenant_id, Approval.subject_id.in_(subject_ids))
+    effects, approvals = (select(model).where(*_about(model, tenant_id, subject_ids)) for model in (EffectRow, Approval))
     written = [_exported(row, row.receipt) for row in (await session.scalars(effects)).all()]
     return written + [_exported(row, None) for row in (await session.scalars(approvals)).all()]
 
@@ -86,13 +84,39 @@ async def erase_subjects(session: AsyncSession, tenant_id: str, subject_ids: Seq
     """Blanks arguments and receipts about the subjects; what is left says that a write happened, not what it said.
 
     A write that still waits or is parked is ended, so that it cannot run with blank arguments. Returns the
-    number of rows.
+    number of rows that said something.
     """
-    effects = update(EffectRow).where(EffectRow.tenant_id == tenant_id, EffectRow.subject_id.in_(subject_ids))
+    effects = update(EffectRow).where(*_about(EffectRow, tenant_id, subject_ids))
     blank = {"args": ERASED, "receipt": ERASED, "error": "", "state": EffectState.DONE}
     erased = list(await session.scalars(effects.values(**blank).returning(EffectRow.id)))
-    approvals = update(Approval).where(Approval.tenant_id == tenant_id, Approval.subject_id.in_(subject_ids))
+    approvals = update(Approval).where(*_about(Approval, tenant_id, subject_ids))
     pending = approvals.where(Approval.state == ApprovalState.PENDING)
     await session.execute(pending.values(state=ApprovalState.REJECTED, decided_by="erasure"))
     erased += list(await session.scalars(approvals.values(args=ERASED).returning(Approval.id)))
     return len(erased)
+
+
+def _about(
+    model: type[EffectRow] | type[Approval], tenant_id: str, subject_ids: Sequence[str]
+) -> tuple[ColumnElement[bool], ...]:
+    return model.tenant_id == tenant_id, model.subject_id.in_(subject_ids), model.args != ERASED
+
+
+class WritesOfPerson:
+    """`PersonStore` of the ledger of effects and of approvals, by the decisions that they carry out."""
+
+    name = "writes"
+
+    async def aliases(self, _session: AsyncSession, _tenant_id: str, _known: Aliases) -> set[Alias]:
+        return set()
+
+    async def export(self, session: AsyncSession, tenant_id: str, known: Aliases) -> list[dict[str, Any]]:
+        found = [await export_subjects(session, tenant_id, batch) for batch in batches(_subjects(known))]
+        return [row for rows in found for row in rows]
+
+    async def erase(self, session: AsyncSession, tenant_id: str, known: Aliases) -> int:
+        return sum([await erase_subjects(session, tenant_id, batch) for batch in batches(_subjects(known))])
+
+
+def _subjects(known: Aliases) -> list[str]:
+    return known.of(Kind.DECISION, Kind.RECORD)

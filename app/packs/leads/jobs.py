@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from sqlalchemy import ColumnElement, exists, select
+
+from app.governance.models import Decision
 from app.jobs.port import Job, JobContext, QueueSpec, Schedule, StepFailed
 from app.pack import Kit
 from app.packs.leads.act import Actor
 from app.packs.leads.decide import Decider
 from app.packs.leads.follow_up import FollowUps
 from app.packs.leads.gather import PACK
+from app.packs.leads.models import Lead, LeadStatus
 from app.packs.leads.service import DECIDE_JOB
 from app.principal import Principal, worker
 
@@ -18,11 +22,12 @@ DECIDE_ATTEMPTS = 3
 POSTPONED_S = 15
 MOST_POSTPONED_S = 300
 STOPPED = "stopped"
+ERASED = "erased"
 
 
 class LeadJobs:
     """One job decides about one message and carries the decision out: two steps, so that a crash between them
-    repeats neither the model's call nor a write."""
+    repeats neither the model's call nor a write. Where the lead was erased meanwhile, the job just ends."""
 
     def __init__(self, kit: Kit, decider: Decider, actor: Actor) -> None:
         self._kit = kit
@@ -44,6 +49,8 @@ class LeadJobs:
         except StepFailed as error:
             await context.step("fail", self._decider.fail, principal, payload["lead_id"], error.reason)
             raise
+        if decision_id == ERASED:
+            return {"decision_id": None, "state": ERASED}
         state = STOPPED if decision_id is None else await context.step("act", self._acted, principal, decision_id)
         if state == STOPPED:
             await context.step("postpone", self._postpone, DECIDE_JOB, payload)
@@ -61,12 +68,28 @@ class LeadJobs:
         """None while a kill switch stops the pack."""
         if self._kit.flags.killed(PACK, principal.tenant_id):
             return None
-        return await self._decider.decide(principal, lead_id, message_id)
+        try:
+            return await self._decider.decide(principal, lead_id, message_id)
+        except Exception:
+            if await self._erased(principal, Lead.id == lead_id):
+                return ERASED
+            raise
 
     async def _acted(self, principal: Principal, decision_id: str) -> str:
         if self._kit.flags.killed(PACK, principal.tenant_id):
             return STOPPED
-        return await self._actor.act(principal, decision_id)
+        try:
+            return await self._actor.act(principal, decision_id)
+        except Exception:
+            decided = select(Decision.subject_id).where(Decision.id == decision_id)
+            if await self._erased(principal, Lead.id == decided.scalar_subquery()):
+                return ERASED
+            raise
+
+    async def _erased(self, principal: Principal, which: ColumnElement[bool]) -> bool:
+        gone = exists().where(Lead.tenant_id == principal.tenant_id, Lead.status == LeadStatus.ERASED, which)
+        async with self._kit.ports.db.reading() as session:
+            return bool(await session.scalar(select(gone)))
 
     async def _postpone(self, job: str, payload: dict[str, Any]) -> str:
         """Queues the same work for later, so that what a kill switch stopped goes on when it is off again."""

@@ -22,7 +22,10 @@ class Action(StrEnum):
 
 
 class LeadStatus(StrEnum):
-    """`new` waits for its first decision, `waiting` for a person to approve what the decision writes."""
+    """`new` waits for its first decision, `waiting` for a person to approve what the decision writes.
+
+    `erased`: the person is gone, the row stays for figures alone.
+    """
 
     NEW = "new"
     WAITING = "waiting"
@@ -33,6 +36,7 @@ class LeadStatus(StrEnum):
     DISQUALIFIED = "disqualified"
     CONVERTED = "converted"
     LOST = "lost"
+    ERASED = "erased"
 
 
 STATUS_AFTER = {

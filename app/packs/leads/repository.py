@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Table, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, Table, func, select, update
 
 from app.errors import NotFound
 from app.governance.models import Decision
@@ -27,6 +27,10 @@ LeadRow = cast(Table, Lead.__table__)
 class LeadRepository(TenantRepository[Lead]):
     model, noun = Lead, "lead"
 
+    def query(self, *where: ColumnElement[bool]) -> Select[Any]:
+        """An erased lead is there for figures alone."""
+        return super().query(Lead.status != LeadStatus.ERASED, *where)
+
     async def by_external_id(self, external_id: str) -> Lead | None:
         return await self.first(Lead.external_id == external_id)
 
@@ -45,6 +49,7 @@ class LeadRepository(TenantRepository[Lead]):
             .where(
                 Decision.tenant_id == self.tenant_id,
                 Lead.tenant_id == self.tenant_id,
+                Lead.status != LeadStatus.ERASED,
                 Decision.pack == pack,
                 Decision.id == decision_id,
             )
@@ -56,7 +61,11 @@ class LeadRepository(TenantRepository[Lead]):
 
     async def scored(self, lead_id: str, score: float, now: datetime) -> None:
         """Notes the score of the lead's newest decision. Raises NotFound."""
-        mine = (LeadRow.c.tenant_id == self.tenant_id, LeadRow.c.id == lead_id)
+        mine = (
+            LeadRow.c.tenant_id == self.tenant_id,
+            LeadRow.c.id == lead_id,
+            LeadRow.c.status != LeadStatus.ERASED,
+        )
         change = update(LeadRow).where(*mine).values(score=score, updated_at=now)
         if cast(CursorResult[Any], await self.session.execute(change)).rowcount != 1:
             raise self.not_found(lead_id)

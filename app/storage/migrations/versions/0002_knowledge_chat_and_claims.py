@@ -156,6 +156,15 @@ def upgrade() -> None:
         ),
     )
 
+    op.create_table(
+        "person_erasures",
+        sa.Column("aliases", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_person_erasures"),
+    )
+
     op.add_column("knowledge_indexes", sa.Column("active", sa.String(length=64), server_default="", nullable=False))
     op.add_column("knowledge_indexes", sa.Column("previous", sa.String(length=64), nullable=True))
 
@@ -163,6 +172,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("knowledge_indexes", "previous")
     op.drop_column("knowledge_indexes", "active")
+
+    op.drop_table("person_erasures")
 
     op.drop_column("documents", "warnings")
     op.drop_column("documents", "job_id")
