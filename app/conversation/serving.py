@@ -50,12 +50,22 @@ class AnswerOut(BaseModel):
     decision_id: str
 
 
+_EVENT: Final = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["start", *_NAMES.values(), "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""One event of a stream, for the API's description."""
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "model": AnswerOut,
         "description": "The answer; with `stream`, or where `Accept` asks for `text/event-stream`, the events `start`, "
         "`token`, `citation`, `tool`, and at last `done` (the answer) or `error` (the fields of a problem)",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }
 """What an address that talks gives, for the API's description."""
