@@ -25,7 +25,7 @@ from app.agent.providers import CHEAP, Endpoint, build_routes, load_prices
 from app.agent.routing import ModelRouter
 from app.agent.tools import Approvals, ToolExecutor, ToolPolicies, ToolRegistry
 from app.agent.tools.approvals import Resume
-from app.agent.tools.records import count_waiting
+from app.agent.tools.records import WritesOfPerson, count_waiting
 from app.cache.caches import SWITCHES, Caches
 from app.cache.connection import RedisLink, connect
 from app.cache.lru import LruCache
@@ -36,6 +36,8 @@ from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
 from app.conversation.build import Parts as ConversationParts
 from app.conversation.build import build_assistant
 from app.conversation.offline import offline_rules
+from app.conversation.people import AnswersOfPerson, MemoryOfPerson, TastesOfPerson
+from app.conversation.record import subject_of
 from app.errors import NotFound
 from app.governance.audit import Audit
 from app.governance.decisions import DecisionRepository
@@ -44,15 +46,18 @@ from app.governance.flags import Flags, FlagSpec, kill_switch
 from app.governance.keys import KeyRing
 from app.governance.models import EVERY_TENANT, Decision
 from app.governance.openfeature import FlagProvider
+from app.governance.people import DecisionsOfPerson, erased
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
 from app.governance.user_tokens import UserTokens
 from app.http.health import Check, Readiness
 from app.http.idempotency import purge_expired
+from app.http.people import AnswersOnceOfPerson
 from app.http.rates import RateLimits
 from app.http.streaming import Streams, StreamTimes
 from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
+from app.integrations.person import LocalIntegrationsOfPerson
 from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
 from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.base import Embedder, VectorStore
@@ -76,6 +81,7 @@ from app.pack import Kit, Pack, PackRuntime, Ports, ReplayReport
 from app.packs.chat.pack import CHAT
 from app.packs.claims.pack import CLAIMS
 from app.packs.leads.pack import LEADS
+from app.people import JobsOfPerson, People
 from app.plugins import plugin_tools
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
@@ -126,6 +132,7 @@ class Container:
     reindexing: Reindexing
     model: str
     kit: Kit
+    people: People
     runtimes: Mapping[str, PackRuntime] = field(default_factory=dict)
 
     @property
@@ -139,8 +146,10 @@ class Container:
             return await DecisionRepository(session, principal.tenant_id).get(decision_id)
 
     async def replay(self, principal: Principal, decision_id: str) -> ReplayReport:
-        """The replay of the decision's own pack. Raises NotFound where the pack has none."""
+        """The replay of the decision's own pack. Raises NotFound where the pack has none, or nothing is left of it."""
         decision = await self.decision(principal, decision_id)
+        if erased(decision):
+            raise NotFound(f"The person of the decision '{decision_id}' was erased: nothing is left to replay.")
         runtime = self.runtimes.get(decision.pack)
         if runtime is None or runtime.replay is None:
             raise NotFound(f"The pack '{decision.pack}' cannot replay decisions.")
@@ -262,6 +271,7 @@ class _Builder:
         jobs.register(knowledge.building.jobs, knowledge.building.queues)
         documents = IngestJobs(db, knowledge.ingestor, jobs, audit, clock, concurrency=settings.worker_concurrency)
         jobs.register(*documents.declared())
+        people = self._people(kit, runtimes)
         if await self._start_jobs(jobs, runtimes):
             await documents.sweep()
         if self.parts is not Parts.COMMAND:
@@ -288,6 +298,7 @@ class _Builder:
             reindexing=Reindexing(knowledge.building.generations, jobs, audit, clock),
             model=model,
             kit=kit,
+            people=people,
             runtimes=runtimes,
         )
 
@@ -457,6 +468,26 @@ class _Builder:
         assistant = build_assistant(parts)
         self.stack.push_async_callback(assistant.close)
         return assistant
+
+    def _people(self, kit: Kit, runtimes: Mapping[str, PackRuntime]) -> People:
+        stores = (
+            *(store for runtime in runtimes.values() for store in runtime.people),
+            LocalIntegrationsOfPerson(),
+            DecisionsOfPerson(subject_of),
+            WritesOfPerson(),
+            AnswersOnceOfPerson(),
+        )
+        traces = (
+            MemoryOfPerson(kit.memory),
+            TastesOfPerson(kit.ports.retriever),
+            AnswersOfPerson(self.db, kit.caches, kit.assistant, kit.streams),
+            JobsOfPerson(kit.jobs),
+        )
+        secret, again_s = signing_key(self.settings), self.settings.erase_again_s
+        people = People(self.db, kit.jobs, kit.audit, self.clock, secret, stores, traces, again_s=again_s)
+        jobs, schedules = people.declared()
+        kit.jobs.register(jobs, (), schedules)
+        return people
 
     async def _start_jobs(self, jobs: Jobs, runtimes: Mapping[str, PackRuntime]) -> bool:
         """Whether this process is a worker."""

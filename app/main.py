@@ -13,6 +13,7 @@ from app.http.documents import DOCUMENTS_PATH, STORE_PATH, Desk, documents_route
 from app.http.effects import effects_router
 from app.http.indexes import indexes_router
 from app.http.install import install
+from app.http.people import people_router
 from app.http.status import status_router
 from app.http.users import users_router
 from app.web.install import install_console
@@ -40,6 +41,7 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(documents_router(_desk(container)))
     app.include_router(indexes_router(container))
     app.include_router(users_router(container))
+    app.include_router(people_router(container))
     if container.settings.console:
         app.include_router(links_router(container))
 

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     `model_cache_control` marks what of a prompt the provider shall keep, for gateways to Anthropic's models.
     `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together;
     `retrieval_cache_s` is how long a search that found something is good where nothing changed (0: never).
+    `erase_again_s` after a person was erased, what was under way then is erased too.
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
     `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
@@ -133,6 +134,7 @@ class Settings(BaseSettings):
     stream_kept_s: float = Field(120, ge=0, le=3600)
     stream_grace_s: float = Field(2, ge=0, le=60)
     decision_deadline_s: float = Field(60, gt=0, le=600)
+    erase_again_s: float = Field(180, ge=0, le=86_400)
     writes_need_approval: bool = False
 
     crm: CrmKind = CrmKind.LOCAL

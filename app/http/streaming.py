@@ -198,6 +198,16 @@ class Streams:
         if stream.readers == 0 and not stream.ended:
             self._await_readers(stream, self._times.grace_s)
 
+    def forget(self, tenant_id: str, user: str) -> int:
+        """Ends every stream of a user and keeps none of their events; how many there were."""
+        theirs = [stream for stream in self._streams.values() if stream.owner == (tenant_id, user)]
+        for stream in theirs:
+            if not stream.ended and stream.task is not None:
+                self._close_with(stream, Abandoned("What is kept of you is being erased, so the answer was stopped."))
+                stream.task.cancel()
+            self._forget(stream)
+        return len(theirs)
+
     async def drain(self, seconds: float) -> None:
         """Lets running streams end for so long, then ends them with an error that says why."""
         self._draining = True

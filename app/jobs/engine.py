@@ -202,9 +202,7 @@ class Jobs:
         """Of those that are known; at most a few hundred ids."""
         if not job_ids:
             return {}
-        found = await self._client.list_workflows_async(
-            workflow_ids=list(job_ids), load_input=False, load_output=False
-        )
+        found = await self._client.list_workflows_async(workflow_ids=list(job_ids), load_input=False, load_output=False)
         return {workflow.workflow_id: _STATES[workflow.status] for workflow in found}
 
     async def cancel(self, job_id: str) -> JobStatus:

@@ -70,7 +70,8 @@ async def count_waiting(session: AsyncSession) -> Waiting:
 
 async def export_subjects(session: AsyncSession, tenant_id: str, subject_ids: Sequence[str]) -> list[dict[str, Any]]:
     """What was written to the outside, or was to be written, about the subjects of a person."""
-    effects, approvals = (select(model).where(*_about(model, tenant_id, subject_ids)) for model in (EffectRow, Approval))
+    effects = select(EffectRow).where(*_about(EffectRow, tenant_id, subject_ids))
+    approvals = select(Approval).where(*_about(Approval, tenant_id, subject_ids))
     written = [_exported(row, row.receipt) for row in (await session.scalars(effects)).all()]
     return written + [_exported(row, None) for row in (await session.scalars(approvals)).all()]
 

@@ -11,6 +11,7 @@ from app.packs.claims.answering import PROMPT, Answering
 from app.packs.claims.api import MEMBERS_PATH, build_router
 from app.packs.claims.importing import PACK
 from app.packs.claims.offline import ClaimsRule
+from app.packs.claims.people import MembersOfPerson
 from app.packs.claims.service import ClaimsService
 from app.packs.claims.tools import build_tools
 
@@ -23,6 +24,7 @@ def build(kit: Kit) -> PackRuntime:
         router=build_router(kit, service, Answering(kit)),
         batch_paths=(MEMBERS_PATH,),
         load_sample=service.load_sample,
+        people=(MembersOfPerson(),),
     )
 
 

@@ -19,6 +19,7 @@ from app.packs.leads.jobs import ACT_JOB, LeadJobs
 from app.packs.leads.lexicon import Lexicon
 from app.packs.leads.offline import offline_decider
 from app.packs.leads.pages import build_pages
+from app.packs.leads.people import LeadsOfPerson
 from app.packs.leads.replay import Replayer
 from app.packs.leads.sample_data import SampleData
 from app.packs.leads.scores import Scorer
@@ -50,6 +51,7 @@ def build(kit: Kit) -> PackRuntime:
         replay=Replayer(kit).replay,
         resume=resume,
         load_sample=SampleData(kit, service).load,
+        people=(LeadsOfPerson(),),
     )
 
 

@@ -1,7 +1,7 @@
 """What the lead agent's rows hold of a person."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, CursorResult, delete, func, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +16,7 @@ from app.packs.leads.repository import (
     OutcomeRepository,
 )
 
-_BLANK = {
+_BLANK: Final[Mapping[str, Any]] = {
     "external_id": None,
     "name": "",
     "email": "",
