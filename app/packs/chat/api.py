@@ -84,7 +84,7 @@ def _add_feedback(router: APIRouter, feedback: Feedback) -> None:
 def _add_bots(router: APIRouter, kit: Kit, bots: Bots) -> None:
     db = kit.ports.db
 
-    @router.get("/v1/bots", summary="Bots that have settings of their own, newest first")
+    @router.get("/v1/bots", summary="The bots that can be asked, by name")
     async def list_bots(
         principal: CurrentPrincipal,
         cursor: Annotated[str | None, Query(max_length=64)] = None,

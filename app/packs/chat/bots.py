@@ -1,10 +1,12 @@
 """Bots: how each answers, kept at hand so that an answer from a cache asks no database."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cachetools import LRUCache, TTLCache
+from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.prompts import Prompt
@@ -13,6 +15,7 @@ from app.conversation.spec import AssistantSpec
 from app.errors import Forbidden, InvalidInput, NotFound
 from app.governance.experiments import Arm, Definition, assign
 from app.ids import new_id
+from app.knowledge.models import KnowledgeIndex
 from app.knowledge.repository import IndexRepository
 from app.pack import Kit
 from app.packs.chat.models import Bot
@@ -34,13 +37,23 @@ class BotRepository(TenantRepository[Bot]):
     async def named(self, name: str) -> Bot | None:
         return await self.first(Bot.name == name)
 
+    async def names(self, after: str | None, limit: int) -> Sequence[str]:
+        """Names in order, from behind `after`: of bots with settings, and of those that have documents alone."""
+        set_up = select(Bot.name).where(Bot.tenant_id == self.tenant_id)
+        known = select(KnowledgeIndex.bot).where(KnowledgeIndex.tenant_id == self.tenant_id)
+        every = union(set_up, known).subquery()
+        behind = [every.c.name > after] if after else []
+        found = await self.session.scalars(select(every.c.name).where(*behind).order_by(every.c.name).limit(limit))
+        return found.all()
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A bot as it was read: its settings, and the tenant's running experiment."""
+    """A bot as it was read: its settings, and the tenant's running experiment. `revision` never comes again, also not
+    for a bot that is removed and set up anew."""
 
     settings: BotSettings
-    revision: int
+    revision: str
     running: Definition | None
     tools: tuple[str, ...]
 
@@ -51,18 +64,19 @@ class Bots:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self._known: TTLCache[tuple[str, str], _Known] = TTLCache(KNOWN_BOTS, KNOWN_S, timer=time.monotonic)
-        self._specs: LRUCache[tuple[str, str, int, tuple[str, ...], str | None], AssistantSpec] = LRUCache(KNOWN_BOTS)
+        self._specs: LRUCache[tuple[str, str, str, tuple[str, ...], str | None], AssistantSpec] = LRUCache(KNOWN_BOTS)
 
     async def spec(self, principal: Principal, name: str) -> AssistantSpec:
         """How the bot answers this user.
 
-        Raises NotFound for a bot without settings and documents, Forbidden below its tier.
+        Raises NotFound for a bot without settings and documents, Forbidden for whom it is not meant.
         """
-        known = self._known.get((principal.tenant_id, name))
-        if known is None:
-            known = await self._read(principal.tenant_id, name)
-            self._known[principal.tenant_id, name] = known
-        return self._spec(principal, name, known)
+        return self._spec(principal, name, await self._look(principal.tenant_id, name))
+
+    async def as_decided(self, principal: Principal, name: str, prompt_version: int | None) -> AssistantSpec:
+        """How the bot answers now, with the prompt version of a decision. Raises NotFound."""
+        known = await self._look(principal.tenant_id, name)
+        return replace(self._build(name, known, None), prompt=self._instructed(known.settings, prompt_version))
 
     def peek(self, principal: Principal, name: str) -> AssistantSpec | None:
         """As `spec`, from memory alone; None where the bot was not read within the last second."""
@@ -76,13 +90,16 @@ class Bots:
             if bot is not None:
                 return BotOut.of(bot)
             await self._require_documents(session, principal.tenant_id, name)
-        return BotOut(name=name, settings=BotSettings(), revision=0, updated_at=None)
+        return BotOut.untouched(name)
 
     async def list(self, principal: Principal, cursor: str | None, limit: int) -> BotPage:
-        """Bots with settings of their own, newest first."""
+        """Every bot that can be asked, by name; `cursor` is the last name of the page before."""
         async with self._kit.ports.db.reading() as session:
-            page = await BotRepository(session, principal.tenant_id).page(cursor=cursor, limit=limit)
-        return BotPage(items=[BotOut.of(bot) for bot in page.items], next_cursor=page.next_cursor)
+            repository = BotRepository(session, principal.tenant_id)
+            names = await repository.names(cursor, limit + 1)
+            set_up = {bot.name: bot for bot in await repository.all(Bot.name.in_(names[:limit]))}
+        items = [BotOut.of(set_up[name]) if name in set_up else BotOut.untouched(name) for name in names[:limit]]
+        return BotPage(items=items, next_cursor=items[-1].name if len(names) > limit else None)
 
     async def put(self, session: AsyncSession, principal: Principal, name: str, settings: BotSettings) -> BotOut:
         """Sets the bot up; the same settings again change nothing. Tell `changed` after the commit.
@@ -117,6 +134,12 @@ class Bots:
         """Forgets what was at hand."""
         self._known.pop((principal.tenant_id, name), None)
 
+    async def _look(self, tenant_id: str, name: str) -> _Known:
+        known = self._known.get((tenant_id, name))
+        if known is None:
+            known = self._known[tenant_id, name] = await self._read(tenant_id, name)
+        return known
+
     async def _read(self, tenant_id: str, name: str) -> _Known:
         async with self._kit.ports.db.reading() as session:
             bot = await BotRepository(session, tenant_id).named(name)
@@ -126,7 +149,7 @@ class Bots:
         settings = BotSettings.model_validate(bot.settings) if bot else BotSettings()
         allowed = await self._kit.executor.policies.modes(tenant_id)
         tools = tuple(tool for tool in settings.tools if tool in allowed)
-        return _Known(settings, bot.revision if bot else 0, running, tools)
+        return _Known(settings, f"{bot.id}.{bot.revision}" if bot else "0", running, tools)
 
     async def _require_documents(self, session: AsyncSession, tenant_id: str, name: str) -> None:
         if (await IndexRepository(session, tenant_id).state(name)).version == 0:
@@ -136,6 +159,8 @@ class Bots:
             )
 
     def _spec(self, principal: Principal, name: str, known: _Known) -> AssistantSpec:
+        if principal.role is Role.USER and not known.settings.for_users:
+            raise Forbidden(f"The bot '{name}' is not for end users: it answers the tenant's own API keys.")
         if _TIERS[principal.tier] < _TIERS[known.settings.min_tier]:
             raise Forbidden(
                 f"The bot '{name}' is for the tier '{known.settings.min_tier}': this is '{principal.tier}'."
@@ -152,7 +177,7 @@ class Bots:
         return AssistantSpec(
             pack=PACK,
             bot=name,
-            revision=str(known.revision),
+            revision=known.revision,
             prompt=self._prompt(settings, arm),
             route=settings.route,
             tools=known.tools,
@@ -170,7 +195,9 @@ class Bots:
         )
 
     def _prompt(self, settings: BotSettings, arm: Arm | None) -> Prompt:
-        version = arm.prompt_version if arm and arm.prompt_version else settings.prompt_version
+        return self._instructed(settings, arm.prompt_version if arm and arm.prompt_version else settings.prompt_version)
+
+    def _instructed(self, settings: BotSettings, version: int | None) -> Prompt:
         prompt = self._kit.prompts.get(PROMPT, version)
         return prompt.instructed(settings.instructions) if settings.instructions.strip() else prompt
 

@@ -8,6 +8,8 @@ from app.conversation.offline import conversation_answer
 from app.pack import Kit, Pack, PackRuntime
 from app.packs.chat.api import build_router
 from app.packs.chat.bots import PACK, PROMPT, Bots
+from app.packs.chat.people import FeedbackOfPerson
+from app.packs.chat.replay import Replaying
 from app.packs.chat.sample_data import SampleData
 
 ROOT = Path(__file__).parent
@@ -15,7 +17,10 @@ ROOT = Path(__file__).parent
 
 def build(kit: Kit) -> PackRuntime:
     bots = Bots(kit)
-    return PackRuntime(router=build_router(kit, bots), load_sample=SampleData(kit, bots).load)
+    return PackRuntime(
+        router=build_router(kit, bots), replay=Replaying(kit, bots).replay, load_sample=SampleData(kit, bots).load,
+        people=(FeedbackOfPerson(),),
+    )
 
 
 def offline() -> Mapping[str, OfflineRule]:

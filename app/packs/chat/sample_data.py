@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from app.pack import Kit
-from app.packs.chat.bots import Bots
+from app.packs.chat.bots import BotRepository, Bots
 from app.packs.chat.schemas import BotSettings
 from app.principal import Principal
 
@@ -24,5 +24,7 @@ class SampleData:
             kept = await self._kit.ingestor.put_page(principal.tenant_id, BOT, path.read_text("utf-8"))
             changed += kept.changed
         async with self._kit.ports.db.transaction() as session:
-            await self._bots.put(session, principal, BOT, BotSettings(title="Frostbaken's staff handbook"))
+            # What somebody set since is theirs.
+            if await BotRepository(session, principal.tenant_id).named(BOT) is None:
+                await self._bots.put(session, principal, BOT, BotSettings(title="Frostbaken's staff handbook"))
         return changed

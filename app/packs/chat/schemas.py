@@ -22,7 +22,8 @@ class BotSettings(_In):
     """How a bot answers.
 
     `semantic_threshold`: from which likeness another question's answer is given, 0 to 1; null never does.
-    `instructions`: words of the tenant's own, put after the prompt's system text. `min_tier`: who may ask.
+    `instructions`: words of the tenant's own, put after the prompt's system text. `min_tier`: whose keys, and users,
+    may ask; `for_users`: whether end users may at all.
     """
 
     title: str = Field("", max_length=200)
@@ -37,6 +38,7 @@ class BotSettings(_In):
     semantic_threshold: float | None = Field(None, ge=0.5, le=1)
     history_tokens: int = Field(1500, ge=0, le=16_000)
     min_tier: Tier = Tier.FREE
+    for_users: bool = True
     instructions: str = Field("", max_length=MAX_INSTRUCTIONS)
     cached: bool = True
 
@@ -48,6 +50,10 @@ class BotOut(BaseModel):
     settings: BotSettings
     revision: int
     updated_at: datetime | None
+
+    @classmethod
+    def untouched(cls, name: str) -> Self:
+        return cls(name=name, settings=BotSettings(), revision=0, updated_at=None)
 
     @classmethod
     def of(cls, bot: Bot) -> Self:
