@@ -59,7 +59,7 @@ def build_assistant(parts: Parts) -> Assistant:
     guess, chores = LanguageGuess.load(), Chores()
     phrases = Phrases.load(guess)
     semantic = SemanticAnswers(parts.store, parts.embedder)
-    kept = KeptAnswers(parts.caches.answers, semantic, parts.flags, parts.metrics, chores)
+    kept = KeptAnswers(parts.caches.answers, semantic, parts.flags, parts.metrics, chores, guess.is_small)
     upstream = Upstream(
         db=parts.db,
         audit=parts.audit,

@@ -1,7 +1,7 @@
 """Finished answers that are given again: to the same question, or to one that means the same."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,6 +10,7 @@ import structlog
 from app.cache.base import MAX_TTL_S, bot_tag, document_tag, person_tag, tenant_tag
 from app.cache.tiered import Tier, TieredCache
 from app.conversation.chores import Chores
+from app.conversation.echoes import echoes
 from app.conversation.events import Answer, CacheHit, Done, Event, Token
 from app.conversation.semantic import SemanticAnswers
 from app.conversation.turn import Asked
@@ -43,13 +44,17 @@ def events_of(answer: Answer) -> list[Event]:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswers:
-    """The exact cache is `answers`, its entries `wire.dump`s of answers that are already `again`."""
+    """The exact cache is `answers`, its entries `wire.dump`s of answers that are already `again`.
+
+    `is_small` tells words that say nothing by themselves.
+    """
 
     answers: TieredCache
     semantic: SemanticAnswers
     flags: Flags
     metrics: Metrics
     chores: Chores
+    is_small: Callable[[str], bool]
 
     async def similar(self, asked: Asked) -> list[Event] | None:
         """The answer to a question that means the same, as events; a failure of the search is a miss."""
@@ -84,7 +89,9 @@ class KeptAnswers:
         body = dump(again(answer, CacheHit.EXACT))
         await self.answers.set(asked.key, body, MAX_TTL_S, tags, tenant_id=tenant_id, since=asked.mark)
         if asked.spec.semantic_threshold is not None and self._by_meaning(asked) and _general(answer):
-            put = self.semantic.put(tenant_id, asked.spec.bot, asked.ground, asked.question, asked.key, user)
+            sources = [f"{one.title}\n{one.heading}\n{one.quote}" for one in answer.citations]
+            echoed = echoes(asked.question, answer.text, sources, self.is_small)
+            put = self.semantic.put(tenant_id, asked.spec.bot, asked.ground, asked.question, asked.key, user, echoed)
             self.chores.add("semantic", put)
 
     def _by_meaning(self, asked: Asked) -> bool:

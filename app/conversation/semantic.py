@@ -3,20 +3,24 @@
 The answers themselves are in the cache of answers, so whatever drops them there (a document, a bot, a person) drops
 them here. A vector belongs to one tenant and one bot by its namespace, and by a tag to one state of the knowledge and
 the settings and to the figures in its question: "5 users" and "50 users" are near to an embedder, not to a price list.
+An answer that repeats words of its question (a name, what somebody does) is for those who say these words themselves.
 """
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from cachetools import LRUCache
 
+from app.conversation.echoes import words
 from app.governance.privacy import scrub
 from app.knowledge.base import Chunk, Embedder, Namespace, VectorStore
 
 GENERATION: Final = "~answers"
 MOST_QUESTIONS: Final = 5_000
 _COUNT_EVERY: Final = 256
+_LOOKED_AT: Final = 5
 _PREFIX: Final = "chk_"
 _FIGURE: Final = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -33,20 +37,33 @@ class SemanticAnswers:
     async def nearest(
         self, tenant_id: str, bot: str, ground: str, question: str, threshold: float
     ) -> tuple[str, float] | None:
-        """The key of the nearest answer on the same ground, and its cosine, where that reaches the threshold."""
+        """The key of the nearest answer on the same ground that this question may be given, and its cosine, where that
+        reaches the threshold."""
         vectors = await self._embedder.embed([question])
         hits = await self._store.search(
-            _namespace(tenant_id, bot), vectors, "", 1, dense_weight=1.0, tags=[_tag(ground, question)]
+            _namespace(tenant_id, bot), vectors, "", _LOOKED_AT, dense_weight=1.0, tags=[_tag(ground, question)]
         )
-        best = max(hits, key=lambda hit: hit.cosines[0], default=None)
+        said = words(question)
+        given = [hit for hit in hits if said.issuperset(hit.chunk.text.split())]
+        best = max(given, key=lambda hit: hit.cosines[0], default=None)
         if best is None or best.cosines[0] < threshold:
             return None
         return best.chunk.id.removeprefix(_PREFIX), best.cosines[0]
 
-    async def put(self, tenant_id: str, bot: str, ground: str, question: str, key: str, asker: str) -> None:
+    async def put(
+        self,
+        tenant_id: str,
+        bot: str,
+        ground: str,
+        question: str,
+        key: str,
+        asker: str,
+        echoed: Iterable[str] = (),
+    ) -> None:
         """Remembers the question of an answer, unless personal data shows in it.
 
         Args:
+            echoed: what the answer repeats of the question, see `echoes`.
             key: 32 hexadecimal digits, as `keys.answer_key` makes them: stores take no other ids.
             asker: who asked, for `forget`.
         """
@@ -54,7 +71,7 @@ class SemanticAnswers:
             return
         namespace = _namespace(tenant_id, bot)
         await self._keep_small(namespace)
-        chunk = Chunk(_PREFIX + key, _asker(asker), "", "", "", 0, "", (_tag(ground, question),))
+        chunk = Chunk(_PREFIX + key, _asker(asker), "", "", "", 0, " ".join(sorted(echoed)), (_tag(ground, question),))
         vectors = await self._embedder.embed([question])
         await self._store.ensure(namespace, self._embedder.dimension)
         await self._store.upsert(namespace, [chunk], vectors)
