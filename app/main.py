@@ -54,7 +54,12 @@ def create_app(container: Container) -> FastAPI:
     settings = container.settings
     batches = [path for runtime in container.runtimes.values() for path in runtime.batch_paths]
     uploads = dict.fromkeys((DOCUMENTS_PATH, STORE_PATH), settings.max_upload_bytes + FORM_BYTES)
-    install(app, container, body_limits={**dict.fromkeys(batches, settings.max_batch_body_bytes), **uploads})
+    install(
+        app,
+        container,
+        body_limits={**dict.fromkeys(batches, settings.max_batch_body_bytes), **uploads},
+        shortcuts=[shortcut for runtime in container.runtimes.values() for shortcut in runtime.shortcuts],
+    )
     install_console(app, container)
     return app
 

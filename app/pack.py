@@ -22,6 +22,7 @@ from app.governance.experiments import Experiments
 from app.governance.flags import Flags, FlagSpec
 from app.governance.people import PersonStore
 from app.governance.policies import Policies
+from app.http.shortcut import Shortcut
 from app.http.streaming import Streams
 from app.integrations.base import Calendar, Crm, Mailer
 from app.jobs.engine import Jobs
@@ -95,7 +96,8 @@ class PackRuntime:
     `resume` takes up a decision of this pack whose write was approved or rejected, inside the transaction that
     records the approval. `load_sample` loads what ships with the pack for a tenant, once however often it is
     called, and returns how many things are new. `batch_paths` take bodies up to `max_batch_body_bytes`.
-    `people` are what the pack's rows hold of a person, to give out and to erase.
+    `people` are what the pack's rows hold of a person, to give out and to erase. `shortcuts` answer some requests before
+    they come to the router.
     """
 
     router: APIRouter
@@ -108,6 +110,7 @@ class PackRuntime:
     resume: Callable[[AsyncSession, Principal, str], Awaitable[None]] | None = None
     load_sample: Callable[[Principal], Awaitable[int]] | None = None
     people: tuple[PersonStore, ...] = ()
+    shortcuts: tuple[Shortcut, ...] = ()
 
 
 class CommandRunner(Protocol):

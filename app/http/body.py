@@ -1,6 +1,7 @@
 """The body at the edge: bounded while it streams in, hashed where it may be repeated, checked where it is JSON."""
 
 import hashlib
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
@@ -15,7 +16,8 @@ class BodyGuard:
     """Stands between the server and the app for one request's body.
 
     Counts the bytes that arrive, whatever Content-Length said, and raises 413 beyond `limit`. JSON and URL-encoded
-    forms are read whole and checked before the app runs; any other type passes through in its chunks.
+    forms are read whole and checked before the app runs; any other type passes through in its chunks. `json` is the
+    value of a JSON body once `prepare` returned.
     """
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
@@ -24,6 +26,7 @@ class BodyGuard:
         self._buffered: Message | None = None
         self.size = 0
         self.complete = False
+        self.json: Any = None
         self._type, length, key, self._encoding = _headers(scope)
         self._hash = hashlib.sha256() if key else None
         if length is not None and length > limit:
@@ -42,7 +45,7 @@ class BodyGuard:
         if is_json or self._type == _FORM:
             body = await self._read_all()
             if is_json and body:
-                strict_json(body)
+                self.json = strict_json(body)
             elif not is_json:
                 refuse_nul_form(body)
             self._buffered = {"type": "http.request", "body": body, "more_body": False}

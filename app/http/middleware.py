@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,8 +15,11 @@ from app.errors import TrellisError
 from app.http.auth import Gate
 from app.http.body import BodyGuard
 from app.http.problems import from_error, from_http, from_unforeseen
+from app.http.shortcut import PathPattern, Shortcut
+from app.http.streaming import wants_stream
 from app.http.strict import refuse_nul_target
 from app.ids import new_id
+from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
 _log = structlog.get_logger()
@@ -40,7 +43,8 @@ class Edge:
 
     Paths that start with one of `protected` are refused without a key before anything of their body is read,
     whether or not their endpoint asks for the principal. `body_limits` holds bytes for single paths; a path may have
-    one part in braces, which stands for any one part (`/v1/bots/{bot}/documents`).
+    one part in braces, which stands for any one part (`/v1/bots/{bot}/documents`). `shortcuts` are answered here where
+    they have an answer.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Edge:
         protected: tuple[str, ...],
         body_limit: int,
         body_limits: Mapping[str, int],
+        shortcuts: Sequence[Shortcut] = (),
     ) -> None:
         self.app = app
         self.gate = gate
@@ -59,15 +64,16 @@ class Edge:
         self.protected = protected
         self.body_limit = body_limit
         self.body_limits = {path: limit for path, limit in body_limits.items() if "{" not in path}
-        self.body_patterns = [_pattern(path, limit) for path, limit in body_limits.items() if "{" in path]
+        self.body_patterns = [(PathPattern(path), limit) for path, limit in body_limits.items() if "{" in path]
+        self.shortcuts = tuple(shortcuts)
 
     def limit_of(self, path: str) -> int:
         """Bytes that a body at this path may have."""
         limit = self.body_limits.get(path)
         if limit is not None:
             return limit
-        for start, end, size in self.body_patterns:
-            if path.startswith(start) and path.endswith(end) and "/" not in path[len(start) : len(path) - len(end)]:
+        for pattern, size in self.body_patterns:
+            if pattern.part(path) is not None:
                 return size
         return self.body_limit
 
@@ -90,7 +96,7 @@ class Edge:
 class _Exchange:
     """One request and its answer."""
 
-    __slots__ = ("_root", "_send", "edge", "guard", "request_id", "scope", "sent", "started", "status")
+    __slots__ = ("_root", "_send", "edge", "guard", "request_id", "route", "scope", "sent", "started", "status")
 
     def __init__(self, edge: Edge, scope: Scope, send: Send) -> None:
         self.edge = edge
@@ -98,6 +104,7 @@ class _Exchange:
         self.started = time.perf_counter()
         self.status = 0
         self.sent = 0
+        self.route: str | None = None
         self.guard: BodyGuard | None = None
         self._send = send
         self._root: str = scope.get("root_path", "")
@@ -106,7 +113,12 @@ class _Exchange:
 
     async def serve(self, receive: Receive) -> None:
         try:
-            await self.edge.app(self.scope, await self._enter(receive), self.send)
+            inside = await self._enter(receive)
+            answer = self._at_hand()
+            if answer is None:
+                await self.edge.app(self.scope, inside, self.send)
+            else:
+                await self._answer(answer)
         except TrellisError as error:
             await self._fail(from_error(self.scope, error), error)
         except HTTPException as error:
@@ -122,6 +134,29 @@ class _Exchange:
         if path.startswith(self.edge.protected):
             await self.edge.gate.admit(self.scope)
         return await self.guard.prepare()
+
+    def _at_hand(self) -> bytes | None:
+        """The whole answer where a shortcut has it: its route is then the request's."""
+        scope = self.scope
+        if not self.edge.shortcuts or scope["method"] != "POST" or self.guard is None or self.guard.json is None:
+            return None
+        principal, path = scope["state"].get("principal"), scope["path"].removeprefix(self._root)
+        if principal is None or wants_stream(_header(scope, b"accept")):
+            return None
+        for shortcut in self.edge.shortcuts:
+            part = shortcut.pattern.part(path)
+            if part is not None:
+                answer = shortcut.peek(principal, part, self.guard.json)
+                self.route = shortcut.template if answer is not None else None
+                return answer
+        return None
+
+    async def _answer(self, body: bytes) -> None:
+        assert self.route is not None
+        spans.name_request(self.scope["method"], self.route)
+        headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
     async def _fail(self, answer: Response, error: Exception) -> None:
         if self.status:
@@ -156,7 +191,7 @@ class _Exchange:
         """One log line, one count, one duration; a request without an answer counts as 500."""
         seconds = time.perf_counter() - self.started
         status = self.status or 500
-        route = route_template(self.scope, self._root)
+        route = self.route or route_template(self.scope, self._root)
         method = self.scope["method"] if self.scope["method"] in METHODS else "other"
         metrics = self.edge.metrics
         metrics.http_requests.labels(route, method, f"{status // 100}xx").inc()
@@ -193,17 +228,18 @@ def route_template(scope: Scope, root_path: str = "") -> str:
     return f"{mount}{path}"
 
 
-def _pattern(path: str, limit: int) -> tuple[str, str, int]:
-    """What a path with a part in braces begins and ends with, and its limit."""
-    start, _, rest = path.partition("{")
-    return start, rest.partition("}")[2], limit
-
-
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return new_id("req")
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value.decode("latin-1"))
+    return None
 
 
 async def _nothing() -> Message:

@@ -20,6 +20,7 @@ KNOWLEDGE_PARSE: Final = "knowledge.parse"
 KNOWLEDGE_EMBED: Final = "knowledge.embed"
 KNOWLEDGE_UPSERT: Final = "knowledge.upsert"
 
+HTTP_ROUTE: Final = "http.route"
 AGENT: Final = "gen_ai.agent.name"
 PROMPT: Final = "trellis.prompt"
 PROMPT_VERSION: Final = "trellis.prompt.version"
@@ -59,6 +60,14 @@ def open_span(name: str, attributes: Mapping[str, AttributeValue]) -> Iterator[t
         raise
     finally:
         span.end()
+
+
+def name_request(method: str, route: str) -> None:
+    """Gives the request's span, which is the current one, the name and the route that routing would have given it."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.update_name(f"{method} {route}")
+        span.set_attribute(HTTP_ROUTE, route)
 
 
 def inside(span: trace.Span) -> AbstractContextManager[trace.Span]:

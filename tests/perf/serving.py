@@ -87,7 +87,6 @@ def instrument() -> None:
 
 async def chat(stack: AsyncExitStack, home: Path, model: str) -> tuple[FastAPI, str]:
     """The service with the bots of `BOTS`, each over the same few pages."""
-    instrument()
     made = running(
         home,
         knowledge=False,
@@ -100,6 +99,8 @@ async def chat(stack: AsyncExitStack, home: Path, model: str) -> tuple[FastAPI, 
     )
     service = await stack.enter_async_context(made)
     await _set_up(service)
+    # The container has set the logs up for a test.
+    instrument()
     service.container.rates = RateLimits(service.container.metrics, plan=RatePlan(dict.fromkeys(Tier, NO_LIMIT)))
     return create_app(service.container), service.key
 

@@ -48,7 +48,7 @@ def _add_chat(router: APIRouter, kit: Kit, bots: Bots) -> None:
     async def respond(request: Request, principal: Principal, bot: str, body: ChatIn) -> Response:
         spec = await bots.spec(principal, bot)
         stream = body.stream or wants_stream(request.headers.get("accept"))
-        history = None if body.history is None else _turns(body.history, kit)
+        history = None if body.history is None else turns_of(body.history, kit)
         return await conversations.respond(
             request, principal, spec, body.message, scope=chat_path(bot), stream=stream, history=history
         )
@@ -110,6 +110,6 @@ def _add_bots(router: APIRouter, kit: Kit, bots: Bots) -> None:
         bots.changed(principal, bot)
 
 
-def _turns(history: list[HistoryMessage], kit: Kit) -> list[Turn]:
+def turns_of(history: list[HistoryMessage], kit: Kit) -> list[Turn]:
     now = kit.ports.clock()
     return [Turn(message.role, message.content, now) for message in history]

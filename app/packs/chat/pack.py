@@ -11,6 +11,7 @@ from app.packs.chat.bots import PACK, PROMPT, Bots
 from app.packs.chat.people import FeedbackOfPerson
 from app.packs.chat.replay import Replaying
 from app.packs.chat.sample_data import SampleData
+from app.packs.chat.shortcut import build_shortcuts
 
 ROOT = Path(__file__).parent
 
@@ -18,8 +19,11 @@ ROOT = Path(__file__).parent
 def build(kit: Kit) -> PackRuntime:
     bots = Bots(kit)
     return PackRuntime(
-        router=build_router(kit, bots), replay=Replaying(kit, bots).replay, load_sample=SampleData(kit, bots).load,
+        router=build_router(kit, bots),
+        replay=Replaying(kit, bots).replay,
+        load_sample=SampleData(kit, bots).load,
         people=(FeedbackOfPerson(),),
+        shortcuts=build_shortcuts(kit, bots),
     )
 
 
