@@ -247,6 +247,7 @@ class _Builder:
         agent = Agent(router, executor, metrics)
         memory = RedisMemory(redis, clock) if redis else LocalMemory(clock)
         assistant = self._assistant(ports, knowledge, prompts, router, agent, memory, caches, flags, audit, metrics)
+        documents = IngestJobs(db, knowledge.ingestor, jobs, audit, clock, concurrency=settings.worker_concurrency)
         kit = Kit(
             settings=settings,
             ports=ports,
@@ -259,6 +260,7 @@ class _Builder:
             agent=agent,
             executor=executor,
             ingestor=knowledge.ingestor,
+            documents=documents,
             generations=knowledge.building.generations,
             jobs=jobs,
             caches=caches,
@@ -269,7 +271,6 @@ class _Builder:
         )
         runtimes = {pack.name: pack.build(kit) for pack in PACKS}
         jobs.register(knowledge.building.jobs, knowledge.building.queues)
-        documents = IngestJobs(db, knowledge.ingestor, jobs, audit, clock, concurrency=settings.worker_concurrency)
         jobs.register(*documents.declared())
         people = self._people(kit, runtimes)
         if await self._start_jobs(jobs, runtimes):

@@ -53,7 +53,8 @@ def create_app(container: Container) -> FastAPI:
         app.include_router(runtime.router)
     settings = container.settings
     batches = [path for runtime in container.runtimes.values() for path in runtime.batch_paths]
-    uploads = dict.fromkeys((DOCUMENTS_PATH, STORE_PATH), settings.max_upload_bytes + FORM_BYTES)
+    files = [path for runtime in container.runtimes.values() for path in runtime.upload_paths]
+    uploads = dict.fromkeys((DOCUMENTS_PATH, STORE_PATH, *files), settings.max_upload_bytes + FORM_BYTES)
     install(
         app,
         container,

@@ -29,6 +29,7 @@ from app.jobs.engine import Jobs
 from app.jobs.port import Job, QueueSpec, Schedule
 from app.knowledge.generations import Generations
 from app.knowledge.ingest import Ingestor
+from app.knowledge.jobs import IngestJobs
 from app.knowledge.retrieve import Retriever
 from app.memory import ConversationMemory
 from app.principal import Principal
@@ -70,6 +71,7 @@ class Kit:
     agent: Agent
     executor: ToolExecutor
     ingestor: Ingestor
+    documents: IngestJobs
     generations: Generations
     jobs: Jobs
     caches: Caches
@@ -95,13 +97,15 @@ class PackRuntime:
 
     `resume` takes up a decision of this pack whose write was approved or rejected, inside the transaction that
     records the approval. `load_sample` loads what ships with the pack for a tenant, once however often it is
-    called, and returns how many things are new. `batch_paths` take bodies up to `max_batch_body_bytes`.
-    `people` are what the pack's rows hold of a person, to give out and to erase. `shortcuts` answer some requests before
-    they come to the router.
+    called, and returns how many things are new. `batch_paths` take bodies up to `max_batch_body_bytes`, `upload_paths`
+    files up to `max_upload_bytes`.
+    `people` are what the pack's rows hold of a person, to give out and to erase. `shortcuts` answer some requests
+    before they come to the router.
     """
 
     router: APIRouter
     batch_paths: tuple[str, ...] = ()
+    upload_paths: tuple[str, ...] = ()
     pages: PackPages | None = None
     jobs: tuple[Job, ...] = ()
     queues: tuple[QueueSpec, ...] = ()

@@ -61,6 +61,8 @@ def _console(container: Services) -> FastAPI:
         console.include_router(router)
     console.include_router(local.router(container.settings))
     for name, pages in packs.items():
+        if pages.static is not None:
+            console.mount(f"/{name}/static", _Static(directory=pages.static))
         console.include_router(pages.router, prefix=f"/{name}")
     return console
 
