@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.agent.model import ToolCall
 from app.agent.tools import Effect, Tool, ToolContext
+from app.cache.base import person_tag
 from app.conversation.events import CacheHit, Token
 from app.conversation.history import History
 from app.conversation.keys import Ground, answer_key
@@ -126,7 +127,7 @@ async def test_the_erasure_of_a_person_takes_the_answers_to_their_questions(talk
     talk = talking(ScriptedModel(PRICE_ANSWER))
     await talk.fill()
     await ask(talk)
-    await talk.caches.drop(f"person:acme:{ASKER.user}")
+    await talk.caches.drop(person_tag("acme", ASKER.user))
     assert (await ask(talk)).cache is CacheHit.NONE
 
 
@@ -189,6 +190,17 @@ async def test_a_question_that_means_the_same_gets_the_same_answer(talking: Buil
     assert talk.count("cache_requests_total", cache="semantic", tier="l1", result="hit") == 1
     assert talk.count("answers_total", pack="chat", outcome="answered", cache="semantic") == 1
     assert len(await talk.decisions()) == 1
+
+
+async def test_an_answer_that_repeats_its_asker_is_for_those_who_say_the_same(talking: Builder) -> None:
+    talk = talking(ScriptedModel("It is four euro fifty each month, Zanzibar [1]."))
+    await talk.fill()
+    await ask(talk, question=f"{PRICE_QUESTION} for zanzibar", semantic_threshold=0.5)
+    await talk.assistant.settled()
+    other = await ask(talk, COLLEAGUE, f"{PRICE_QUESTION} for bo", semantic_threshold=0.5)
+    assert other.cache is CacheHit.NONE
+    same = await ask(talk, COLLEAGUE, f"for zanzibar {PRICE_QUESTION}", semantic_threshold=0.5)
+    assert same.cache is CacheHit.SEMANTIC
 
 
 @pytest.mark.parametrize(
