@@ -4,6 +4,7 @@ import os
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _RANDOM_BYTES = 8
 
 
@@ -14,4 +15,4 @@ def new_id(kind: str) -> str:
     pages and a timeline reads by id alone.
     """
     value = time.time_ns() << 8 * _RANDOM_BYTES | int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
-    return f"{kind}_" + "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{kind}_" + "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])

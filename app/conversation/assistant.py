@@ -20,7 +20,7 @@ from app.conversation.replay import Replayed, Replayer
 from app.conversation.spec import AssistantSpec
 from app.conversation.turn import Asked
 from app.conversation.upstream import Upstream
-from app.conversation.wire import load
+from app.conversation.wire import gist, load
 from app.errors import InvalidInput, Retryable, TrellisError, Unavailable
 from app.governance.flags import Flags
 from app.governance.models import Decision
@@ -134,10 +134,10 @@ class Assistant:
         body = self._kept.answers.peek(key, tenant_id)
         if body is None:
             return None
-        answer = load(body)
+        known = gist(body)
         if history is None:
-            self._historian.put(principal, spec, now, question, answer.text)
-        self._count_hit(spec, answer)
+            self._historian.put(principal, spec, now, question, known.text)
+        self._count(spec, refused=known.refused, cache=known.cache, saved_micros=known.saved_micros)
         return body
 
     async def forget(self, tenant_id: str, user: str, bots: Sequence[str]) -> None:
@@ -244,9 +244,11 @@ class Assistant:
         return joined
 
     def _count_hit(self, spec: AssistantSpec, answer: Answer) -> None:
-        outcome = "refused" if answer.refused else "answered"
-        self._metrics.answers.labels(spec.pack, outcome, answer.cache.value).inc()
-        self._kept.answers.saved(answer.saved_micros)
+        self._count(spec, refused=answer.refused, cache=answer.cache.value, saved_micros=answer.saved_micros)
+
+    def _count(self, spec: AssistantSpec, *, refused: bool, cache: str, saved_micros: int) -> None:
+        self._metrics.answers.labels(spec.pack, "refused" if refused else "answered", cache).inc()
+        self._kept.answers.saved(saved_micros)
 
     async def _remember(self, asked: Asked, answer: Answer) -> None:
         principal, spec = asked.principal, asked.spec

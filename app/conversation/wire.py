@@ -1,12 +1,21 @@
 """An answer as JSON: what a cache keeps of it, what an endpoint sends, what a stream ends with."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from app.conversation.events import Answer, CacheHit, Citation, ToolUsed
 
 _MICROS = 1_000_000
+
+
+class Gist(NamedTuple):
+    """`cache` as `CacheHit` writes it."""
+
+    text: str
+    refused: bool
+    cache: str
+    saved_micros: int
 
 
 def document(answer: Answer) -> dict[str, Any]:
@@ -37,6 +46,12 @@ def document(answer: Answer) -> dict[str, Any]:
 def dump(answer: Answer) -> bytes:
     """The JSON of `document`; `load` reads it back."""
     return orjson.dumps(document(answer))
+
+
+def gist(body: bytes) -> Gist:
+    """What one who passes `dump`'s bytes on must know of them, for a third of the cost of `load`."""
+    fields = orjson.loads(body)
+    return Gist(fields["text"], fields["refused"], fields["cache"], round(fields["saved_usd"] * _MICROS))
 
 
 def load(body: bytes) -> Answer:

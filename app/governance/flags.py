@@ -133,9 +133,11 @@ class Flags:
     def value(self, name: str, tenant_id: str) -> FlagValue:
         """The flag's value, whatever its type. Raises UnknownFlag."""
         spec = self._spec(name)
-        known = (self._values.get((name, who)) for who in (tenant_id, EVERY_TENANT))
+        own, every = self._values.get((name, tenant_id)), self._values.get((name, EVERY_TENANT))
+        if own is None and every is None:
+            return False if name.startswith(KILL) else spec.default
         # A row that was written as another type (by another version) counts for nothing.
-        values = [value for value in known if value is not None and _of_type(value, spec.default)]
+        values = [value for value in (own, every) if value is not None and _of_type(value, spec.default)]
         if name.startswith(KILL):
             return any(values)
         return values[0] if values else spec.default

@@ -121,9 +121,13 @@ def mask(text: str) -> str:
 
 def mask_secrets(text: str) -> str:
     """API keys, bearer and basic credentials, JSON web tokens and passwords in URLs give way to `[secret]`."""
-    if any(mark in text for mark in _SECRET_MARKS):
-        for pattern, instead in _SECRETS:
-            text = pattern.sub(instead, text)
+    for mark in _SECRET_MARKS:
+        if mark in text:
+            break
+    else:
+        return text
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
     return text
 
 

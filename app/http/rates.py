@@ -91,6 +91,23 @@ class WindowCounters(MemoryStorage):
         self._counts[key] = count = max(0, self._counts.get(key, 0) - amount)
         return count
 
+    def spend(self, key: str, limit: int, expiry: int) -> tuple[bool, int, float]:
+        """One hit, and how the key stands then: whether it may pass, how many are left, seconds until one comes back.
+
+        What the library's strategy tells in two steps of several awaits each (32 µs), in one.
+        """
+        now = time.time()
+        previous_key, current_key = self.sliding_window_keys(key, expiry, now)
+        previous, current = self._counts.get(previous_key, 0), self._counts.get(current_key, 0)
+        ahead = expiry - now % expiry
+        carried = previous * ahead / expiry
+        allowed = math.floor(carried + current) + 1 <= limit
+        if allowed:
+            self._counts[current_key] = current = current + 1
+        waits = [ahead % (expiry / previous)] if previous else []
+        waits += [ahead % expiry] if current else []
+        return allowed, max(0, limit - math.floor(carried + current)), min(waits, default=0.0)
+
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         moments = self._within(key, expiry)
         if len(moments) + amount > limit:
@@ -133,7 +150,7 @@ class RateLimits:
     def __init__(self, metrics: Metrics, *, redis_url: str | None = None, plan: RatePlan | None = None) -> None:
         self.plan = plan or RatePlan()
         self._metrics = metrics
-        counters = WindowCounters()
+        self._counters = counters = WindowCounters()
         self._local = _Limiters(SlidingWindowCounterRateLimiter(counters), MovingWindowRateLimiter(counters))
         self._redis = _redis(redis_url) if redis_url else None
         self._shared = (
@@ -187,8 +204,12 @@ class RateLimits:
             await client.aclose()
 
     async def _hit(self, item: RateLimitItem, name: str, *who: str, exact: bool = False) -> tuple[bool, Allowance]:
+        limiters = self._limiters()
+        if limiters is self._local and not exact:
+            allowed, remaining, wait_s = self._counters.spend(item.key_for(*who), item.amount, item.get_expiry())
+            return allowed, Allowance(name, item.amount, remaining, math.ceil(wait_s) or WINDOW_S)
         try:
-            return await _hit(self._limiters().of(exact), item, name, who)
+            return await _hit(limiters.of(exact), item, name, who)
         except StorageError as error:
             return await _hit(self._pause(error).of(exact), item, name, who)
 

@@ -73,7 +73,7 @@ async def ring(home: Path) -> tuple[FastAPI, str]:
 class _Dropped(SpanExporter):
     """Takes spans, as a collector would, and forgets them."""
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - the exporter's signature
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
 
 
@@ -82,7 +82,7 @@ def instrument() -> None:
     provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(SAMPLED)))
     provider.add_span_processor(BatchSpanProcessor(_Dropped()))
     trace.set_tracer_provider(provider)
-    configure_logs(as_json=True, level="INFO", scrub=scrub, stream=Path(os.devnull).open("w"))
+    configure_logs(as_json=True, level="INFO", scrub=scrub, stream=Path(os.devnull).open("w"))  # noqa: SIM115
 
 
 async def chat(stack: AsyncExitStack, home: Path, model: str) -> tuple[FastAPI, str]:

@@ -4,6 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from limits import RateLimitItemPerMinute
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from app.errors import ConfigError
 from app.http.rates import COUNTERS, REDIS_PAUSE_S, RateLimits, RatePlan, WindowCounters, client_network
@@ -68,6 +72,23 @@ async def test_waiting_as_long_as_the_answer_says_is_enough(app, db, clock, minu
             if answer.status_code == 429:
                 minute.at += int(answer.headers["retry-after"]) + 1
                 assert (await client.get("/v1/items/who")).status_code == 200
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(limit=st.integers(1, 6), waits=st.lists(st.floats(0, 70), max_size=25))
+async def test_a_hit_in_one_step_is_the_librarys_hit_and_its_state(minute, limit, waits):
+    item, at = RateLimitItemPerMinute(limit), minute.at
+    ours, theirs = WindowCounters(), WindowCounters()
+    strategy = SlidingWindowCounterRateLimiter(theirs)
+    for wait in waits:
+        minute.at += wait
+        allowed, left, wait_s = ours.spend(item.key_for("acme"), limit, 60)
+        assert allowed == await strategy.hit(item, "acme")
+        state = await strategy.get_window_stats(item, "acme")
+        assert left == state.remaining
+        # The library reckons in seconds since 1970, of which a float keeps seven digits behind the point.
+        assert wait_s == pytest.approx(state.reset_time - minute.at, abs=1e-4) or (allowed and wait_s == 0)
+    minute.at = at
 
 
 async def test_each_key_has_its_own_allowance(app, db, clock):
