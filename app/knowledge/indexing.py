@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 import stamina
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
@@ -28,6 +29,8 @@ Result = TypeVar("Result")
 BATCH = 64
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 INTERNAL = "An internal error stopped it: try again, and if it stays look at the server's log."
+
+log = structlog.get_logger(__name__)
 
 
 class Overtaken(Exception):
@@ -106,11 +109,28 @@ class Indexer:
         self._metrics.ingest_chunks.inc(len(fresh))
         return len(fresh)
 
-    async def settle(self, session: AsyncSession, document: Document, cuts: Sequence[Cut]) -> Document:
+    async def settle(self, session: AsyncSession, document: Document, cut: Cut) -> Document:
         """The rows are `ready`, superseded ones gone. The document as it is now, locked. Raises Overtaken."""
         kept = await present(session, document)
-        await ChunkRepository(session, document.tenant_id).settle(document.id, [cut.generation.id for cut in cuts])
+        await ChunkRepository(session, document.tenant_id).settle(document.id, cut.generation.id)
         return kept
+
+    async def follow(self, document: Document, cut: Cut, ready: frozenset[str]) -> int:
+        """A planned cut into a generation that does not answer; how many chunks were new. Raises Overtaken.
+
+        What fails is on the rows, not raised: the document answers, the generation is behind.
+        """
+        try:
+            embedded = await self.embed(document, cut, ready)
+            async with self._db.transaction() as session:
+                await self.settle(session, document, cut)
+        except Overtaken:
+            raise
+        except Exception as error:
+            scope = {"document_id": document.id, "generation": cut.generation.id}
+            log.warning("index generation falls behind", **scope, error=str(error))
+            return 0
+        return embedded
 
     async def withdraw(self, document: Document, cuts: Sequence[Cut]) -> None:
         """After Overtaken: vectors of ours that no row stands for any more are taken out again."""
@@ -136,7 +156,7 @@ class Indexer:
                 ready = await self.plan(session, document, cuts, alone=True)
             await self.embed(document, cuts[0], ready, attempts=attempts)
             async with self._db.transaction() as session:
-                await self.settle(session, document, cuts)
+                await self.settle(session, document, cuts[0])
         except Overtaken:
             await self.withdraw(document, cuts)
             return False

@@ -65,6 +65,9 @@ class Ingestor:
     on from. A reader meanwhile sees old and new chunks of the document, never a foreign one. Who comes second to a
     document that changed or went meanwhile takes its own vectors out again, so a delete waits for nobody.
 
+    A document is ready when the generation that answers holds it; the others follow, and one that cannot be written to
+    falls behind (`app.knowledge.repair` brings what it lacks).
+
     Args:
         reader: without one, files are refused.
         caches: told of every document that changes or goes.
@@ -241,14 +244,17 @@ class Ingestor:
         written = await self._generations.written(document.tenant_id, document.bot)
         cuts = [await self._indexer.cut(document, generation) for generation in written]
         ready = await self._plan(document, cuts)
+        active, *others = cuts
         try:
-            embedded = sum([await self._indexer.embed(document, cut, ready, attempts=attempts) for cut in cuts])
-            kept = await self._finish(document, cuts)
+            embedded = await self._indexer.embed(document, active, ready, attempts=attempts)
+            kept = await self._finish(document, active)
+            await self._forget_answers(document_tag(document.tenant_id, document.id))
+            for cut in others:
+                embedded += await self._indexer.follow(document, cut, ready)
         except Overtaken:
             await self._indexer.withdraw(document, cuts)
             raise
-        self._metrics.quarantined_chunks.inc(len(cuts[0].findings))
-        await self._forget_answers(document_tag(document.tenant_id, document.id))
+        self._metrics.quarantined_chunks.inc(len(active.findings))
         return _outcome(kept, embedded=embedded, changed=True)
 
     async def _read(self, document: Document, content: bytes | None) -> None:
@@ -275,10 +281,10 @@ class Ingestor:
             kept.embedder = next(first, "")
         return ready
 
-    async def _finish(self, document: Document, cuts: Sequence[Cut]) -> Document:
+    async def _finish(self, document: Document, active: Cut) -> Document:
         namespace = Namespace(document.tenant_id, document.bot)
         async with self._db.transaction() as session:
-            kept = await self._indexer.settle(session, document, cuts)
+            kept = await self._indexer.settle(session, document, active)
             kept.status = DocumentStatus.READY
             await UploadRepository(session, document.tenant_id).remove(document.id)
             state = await self._versions.bump(session, namespace)
