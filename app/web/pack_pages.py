@@ -41,7 +41,8 @@ async def _nothing_more(_session: AsyncSession, _tenant_id: str, _decision: Deci
 class PackPages:
     """A pack's part of the console.
 
-    `router` is mounted at `/console/<pack>`, the files of `static` at `/console/<pack>/static`. Templates in `templates` are named `<pack>/<file>`; of these the shell
+    `router` is mounted at `/console/<pack>`, the files of `static` at `/console/<pack>/static`. Templates in
+    `templates` are named `<pack>/<file>`; of these the shell
     shows, where they exist, `inputs.html`, `answer.html` and `judge.html` in a decision's explanation, with what
     `describe` gives. `subjects` names the subjects of decisions; ids that it leaves out are shown as they are.
     `words` says how stored names (of tools, statuses, signals) read.

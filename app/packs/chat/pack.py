@@ -8,6 +8,8 @@ from app.conversation.offline import conversation_answer
 from app.pack import Kit, Pack, PackRuntime
 from app.packs.chat.api import build_router
 from app.packs.chat.bots import PACK, PROMPT, Bots
+from app.packs.chat.document_pages import UPLOAD_PATH
+from app.packs.chat.pages import build_pages
 from app.packs.chat.people import FeedbackOfPerson
 from app.packs.chat.replay import Replaying
 from app.packs.chat.sample_data import SampleData
@@ -20,6 +22,8 @@ def build(kit: Kit) -> PackRuntime:
     bots = Bots(kit)
     return PackRuntime(
         router=build_router(kit, bots),
+        upload_paths=(UPLOAD_PATH,),
+        pages=build_pages(kit, bots),
         replay=Replaying(kit, bots).replay,
         load_sample=SampleData(kit, bots).load,
         people=(FeedbackOfPerson(),),
