@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from app.administration.knowledge import knowledge
+from app.administration.people import people
 from app.agent.models import ToolMode
 from app.agent.prompt_lock import write_lock
 from app.agent.prompts import read_directory
@@ -35,6 +36,7 @@ GROUPS = {
     "flags": flags,
     "prompts": prompts,
     "knowledge": knowledge,
+    "people": people,
 }
 
 

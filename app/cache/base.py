@@ -1,5 +1,6 @@
 """What a cache is to the rooms above."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -41,5 +42,8 @@ def document_tag(tenant_id: str, document_id: str) -> str:
 
 
 def person_tag(tenant_id: str, user: str) -> str:
-    """`user` is `Principal.user`: the end user, else the key."""
-    return f"person:{tenant_id}:{user}"
+    """`user` is `Principal.user` (the end user, else the key), or the id of a row that stands for a person.
+
+    Hashed: the log of drops, which every process reads, keeps tags for a while.
+    """
+    return f"person:{tenant_id}:{hashlib.blake2b(user.encode(), digest_size=16).hexdigest()}"

@@ -168,12 +168,13 @@ async def test_an_answer_is_given_again_from_the_cache_for_nothing(db: Database,
 async def test_a_reply_is_dropped_with_the_tenant_or_person_it_was_made_for(db: Database, clock: StillClock) -> None:
     model, kept = ScriptedModel("one"), LruCache()
     room = build_room(db, clock, model, cache=kept)
-    for tag in (tenant_tag(AGENT.tenant_id), person_tag(AGENT.tenant_id, AGENT.user)):
+    people = (person_tag(AGENT.tenant_id, AGENT.user), person_tag(AGENT.tenant_id, "lead_1"))
+    for tag in (tenant_tag(AGENT.tenant_id), *people):
         asked = model.calls
-        await complete(room)
+        await complete(room, subject_id="lead_1")
         assert kept.take(tenant_tag(STRANGER.tenant_id), person_tag(AGENT.tenant_id, STRANGER.user)) == []
         assert len(kept.take(tag)) == 1
-        await complete(room)
+        await complete(room, subject_id="lead_1")
         assert model.calls == asked + 2
         kept.take(tag)
 
