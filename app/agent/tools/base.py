@@ -40,7 +40,8 @@ class Tool:
     `run` is cancelled after `timeout_s` seconds, and tried at most `attempts` times: again only after an error
     that may pass (`retryable`), and, where the tool writes and is not `idempotent`, only after one that surely
     left no effect (`uncertain` is False). `idempotent`: the same key twice has the effect of once, also
-    when the first answer was lost.
+    when the first answer was lost. `for_users`: an end user's turn may run it too; only for what shows nobody more than
+    their own, or what is meant for everybody.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Tool:
     attempts: int = 2
     idempotent: bool = False
     returns: type[BaseModel] | None = None
+    for_users: bool = False
 
     @property
     def repeatable(self) -> bool:

@@ -27,7 +27,7 @@ from app.agent.tools.policies import ToolPolicies
 from app.agent.tools.runner import Ran, ToolRunner
 from app.clock import Clock
 from app.governance.audit import Audit
-from app.principal import Principal
+from app.principal import Principal, Role
 from app.storage.db import Database
 from app.telemetry import spans
 from app.telemetry.metrics import Metrics
@@ -118,9 +118,9 @@ class ToolExecutor:
         if tool is None:
             return self._outcome(plan, OutcomeState.DENIED, error=f"There is no tool '{plan.tool[:64]}'.")
         if mode is None:
-            why = f"The tool '{tool.name}' is not on the tenant's allow list."
-            await self._audit_alone(principal, "tool.denied", subject_id, {"tool": tool.name})
-            return self._outcome(plan, OutcomeState.DENIED, error=why)
+            return await self._denied(principal, subject_id, plan, "is not on the tenant's allow list")
+        if principal.role is Role.USER and not tool.for_users:
+            return await self._denied(principal, subject_id, plan, "is not for end users")
         args = _validated(tool, plan.args)
         if isinstance(args, str):
             return self._outcome(plan, OutcomeState.FAILED, error=args)
@@ -135,6 +135,10 @@ class ToolExecutor:
                 return self._not_approved(plan, approval)
             return await self._write(tool, context, plan, approval.args)
         return await self._write(tool, context, plan, args.model_dump(mode="json"))
+
+    async def _denied(self, principal: Principal, subject_id: str, plan: ToolCallPlan, why: str) -> ToolOutcome:
+        await self._audit_alone(principal, "tool.denied", subject_id, {"tool": plan.tool})
+        return self._outcome(plan, OutcomeState.DENIED, error=f"The tool '{plan.tool}' {why}.")
 
     async def _write(
         self, tool: Tool, context: ToolContext, plan: ToolCallPlan, wanted: Mapping[str, Any]

@@ -56,6 +56,7 @@ class _Known:
     revision: str
     running: Definition | None
     tools: tuple[str, ...]
+    tools_for_users: tuple[str, ...]
 
 
 class Bots:
@@ -69,14 +70,17 @@ class Bots:
     async def spec(self, principal: Principal, name: str) -> AssistantSpec:
         """How the bot answers this user.
 
-        Raises NotFound for a bot without settings and documents, Forbidden for whom it is not meant.
+        Raises NotFound for a bot without settings and documents, and for an end user where it is not open to them;
+        Forbidden below its tier.
         """
         return self._spec(principal, name, await self._look(principal.tenant_id, name))
 
     async def as_decided(self, principal: Principal, name: str, prompt_version: int | None) -> AssistantSpec:
         """How the bot answers now, with the prompt version of a decision. Raises NotFound."""
         known = await self._look(principal.tenant_id, name)
-        return replace(self._build(name, known, None), prompt=self._instructed(known.settings, prompt_version))
+        return replace(
+            self._build(name, known, known.tools, None), prompt=self._instructed(known.settings, prompt_version)
+        )
 
     def peek(self, principal: Principal, name: str) -> AssistantSpec | None:
         """As `spec`, from memory alone; None where the bot was not read within the last second."""
@@ -149,30 +153,30 @@ class Bots:
         settings = BotSettings.model_validate(bot.settings) if bot else BotSettings()
         allowed = await self._kit.executor.policies.modes(tenant_id)
         tools = tuple(tool for tool in settings.tools if tool in allowed)
-        return _Known(settings, f"{bot.id}.{bot.revision}" if bot else "0", running, tools)
+        registry = self._kit.executor.registry
+        for_users = tuple(name for name in tools if (tool := registry.get(name)) and tool.for_users)
+        return _Known(settings, f"{bot.id}.{bot.revision}" if bot else "0", running, tools, for_users)
 
     async def _require_documents(self, session: AsyncSession, tenant_id: str, name: str) -> None:
         if (await IndexRepository(session, tenant_id).state(name)).version == 0:
-            raise NotFound(
-                f"There is no bot '{name[:64]}': give it documents (POST /v1/bots/{name[:64]}/documents) or settings "
-                f"(PUT /v1/bots/{name[:64]})."
-            )
+            raise _no_bot(name)
 
     def _spec(self, principal: Principal, name: str, known: _Known) -> AssistantSpec:
-        if principal.role is Role.USER and not known.settings.for_users:
-            raise Forbidden(f"The bot '{name}' is not for end users: it answers the tenant's own API keys.")
+        if principal.role is Role.USER and not known.settings.open_to_users:
+            raise _no_bot(name)
         if _TIERS[principal.tier] < _TIERS[known.settings.min_tier]:
             raise Forbidden(
                 f"The bot '{name}' is for the tier '{known.settings.min_tier}': this is '{principal.tier}'."
             )
         arm = assign(known.running, principal.user) if known.running else None
-        key = (principal.tenant_id, name, known.revision, known.tools, arm.arm if arm else None)
+        tools = known.tools_for_users if principal.role is Role.USER else known.tools
+        key = (principal.tenant_id, name, known.revision, tools, arm.arm if arm else None)
         spec = self._specs.get(key)
         if spec is None or (known.running is not None and spec.experiment != known.running.name):
-            spec = self._specs[key] = self._build(name, known, arm)
+            spec = self._specs[key] = self._build(name, known, tools, arm)
         return spec
 
-    def _build(self, name: str, known: _Known, arm: Arm | None) -> AssistantSpec:
+    def _build(self, name: str, known: _Known, tools: tuple[str, ...], arm: Arm | None) -> AssistantSpec:
         settings = known.settings
         return AssistantSpec(
             pack=PACK,
@@ -180,7 +184,7 @@ class Bots:
             revision=known.revision,
             prompt=self._prompt(settings, arm),
             route=settings.route,
-            tools=known.tools,
+            tools=tools,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
             passages=settings.passages,
@@ -216,3 +220,11 @@ class Bots:
         known = [prompt.version for prompt in self._kit.prompts.versions(PROMPT)]
         if version not in known:
             raise InvalidInput(f"There is no version {version} of the prompt '{PROMPT}': there is {known}.")
+
+
+def _no_bot(name: str) -> NotFound:
+    """Also for an end user whom the bot is not open to: they are told nothing of the tenant's other bots."""
+    return NotFound(
+        f"There is no bot '{name[:64]}': give it documents (POST /v1/bots/{name[:64]}/documents) or settings "
+        f"(PUT /v1/bots/{name[:64]})."
+    )

@@ -26,5 +26,6 @@ class SampleData:
         async with self._kit.ports.db.transaction() as session:
             # What somebody set since is theirs.
             if await BotRepository(session, principal.tenant_id).named(BOT) is None:
-                await self._bots.put(session, principal, BOT, BotSettings(title="Frostbaken's staff handbook"))
+                settings = BotSettings(title="Frostbaken's staff handbook", open_to_users=True)
+                await self._bots.put(session, principal, BOT, settings)
         return changed

@@ -23,7 +23,7 @@ class BotSettings(_In):
 
     `semantic_threshold`: from which likeness another question's answer is given, 0 to 1; null never does.
     `instructions`: words of the tenant's own, put after the prompt's system text. `min_tier`: whose keys, and users,
-    may ask; `for_users`: whether end users may at all.
+    may ask; `open_to_users`: whether end users may at all: for them there is no such bot otherwise.
     """
 
     title: str = Field("", max_length=200)
@@ -31,14 +31,18 @@ class BotSettings(_In):
     route: Literal["cheap", "strong"] = "cheap"
     temperature: float = Field(0.0, ge=0, le=2, description="Above 0 no answer is kept in a cache.")
     max_tokens: int = Field(800, ge=16, le=8_000)
-    tools: tuple[str, ...] = Field((), max_length=16, description="Tools that read, and that the tenant allows.")
+    tools: tuple[str, ...] = Field(
+        (),
+        max_length=16,
+        description="Tools that read, and that the tenant allows; an end user's turn has those that are for users.",
+    )
     passages: int = Field(5, ge=1, le=20)
     tags: tuple[str, ...] = Field((), max_length=20, description="Only documents that carry one of them.")
     needs_evidence: bool = Field(True, description="Refuse where the documents hold nothing that answers.")
     semantic_threshold: float | None = Field(None, ge=0.5, le=1)
     history_tokens: int = Field(1500, ge=0, le=16_000)
     min_tier: Tier = Tier.FREE
-    for_users: bool = True
+    open_to_users: bool = False
     instructions: str = Field("", max_length=MAX_INSTRUCTIONS)
     cached: bool = True
 

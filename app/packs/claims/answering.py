@@ -45,10 +45,10 @@ class Answering:
         )
 
     async def _plugins(self, principal: Principal) -> tuple[str, ...]:
-        """Plug-in tools that read and that the tenant allows; none is allowed unless somebody did."""
+        """Plug-in tools that read, for end users too, and that the tenant allows; none is unless somebody did."""
         if not self._kit.plugins:
             return ()
         executor = self._kit.executor
         allowed = await executor.policies.modes(principal.tenant_id)
         tools = [executor.registry.get(name) for name in self._kit.plugins if name in allowed]
-        return tuple(tool.name for tool in tools if tool is not None and tool.effect is Effect.READ)
+        return tuple(tool.name for tool in tools if tool and tool.effect is Effect.READ and tool.for_users)

@@ -70,7 +70,7 @@ def _policies(db: Database) -> Tool:
         return {"policies": [PolicyOut.of(policy).model_dump(mode="json") for policy in found]}
 
     what = "The policies of the person who asks: product, dates, and what each benefit pays a year."
-    return Tool(POLICIES, what, PoliciesArgs, run, Effect.READ, timeout_s=5)
+    return Tool(POLICIES, what, PoliciesArgs, run, Effect.READ, timeout_s=5, for_users=True)
 
 
 def _claims(db: Database) -> Tool:
@@ -90,7 +90,7 @@ def _claims(db: Database) -> Tool:
         f"The claims of the person who asks, the {MOST_CLAIMS} last incurred first, by state and year where given; "
         "'count', 'claimed' and 'paid' are of all of them."
     )
-    return Tool(CLAIMS, what, ClaimsArgs, run, Effect.READ, timeout_s=5)
+    return Tool(CLAIMS, what, ClaimsArgs, run, Effect.READ, timeout_s=5, for_users=True)
 
 
 def _details(db: Database) -> Tool:
@@ -100,7 +100,7 @@ def _details(db: Database) -> Tool:
         return ClaimDetail.of(claim, policy).model_dump(mode="json")
 
     what = "One claim of the person who asks, by its number: state, amounts, note of the case handler."
-    return Tool(DETAILS, what, DetailsArgs, run, Effect.READ, timeout_s=5)
+    return Tool(DETAILS, what, DetailsArgs, run, Effect.READ, timeout_s=5, for_users=True)
 
 
 def _balance(db: Database, clock: Clock) -> Tool:
@@ -112,7 +112,7 @@ def _balance(db: Database, clock: Clock) -> Tool:
         return Balances(year=year, balances=rows).model_dump(mode="json")
 
     what = "What is left of each benefit's yearly limit for the person who asks: the limit less what was paid."
-    return Tool(BALANCE, what, BalanceArgs, run, Effect.READ, timeout_s=5)
+    return Tool(BALANCE, what, BalanceArgs, run, Effect.READ, timeout_s=5, for_users=True)
 
 
 def _search(retriever: Retriever) -> Tool:
@@ -122,4 +122,4 @@ def _search(retriever: Retriever) -> Tool:
         return {PASSAGES: [passage_row(passage) for passage in found]}
 
     what = "Search the insurer's pages: benefits, exclusions, how to claim, deadlines, contacts."
-    return Tool(SEARCH, what, SearchArgs, run, Effect.READ, timeout_s=5)
+    return Tool(SEARCH, what, SearchArgs, run, Effect.READ, timeout_s=5, for_users=True)

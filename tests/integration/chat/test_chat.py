@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.governance.keys import create_key
+from app.packs.chat.bots import Bots
 from app.packs.chat.models import AnswerFeedback
 from app.principal import Principal, Role, Tier
 from tests.support.claims import signed_in
@@ -157,6 +158,7 @@ async def test_a_question_beyond_the_documents_is_refused_honestly(service):
 
 async def test_the_conversation_is_remembered_for_each_user_until_they_forget_it(service):
     ann, bob = await signed_in(service, "ann"), await signed_in(service, "bob")
+    await put_bot(service, open_to_users=True)
     await answer(service, LEAVE, who=ann)
     kit = service.container.kit
     assert [turn.role for turn in await kit.memory.recent(TENANT, "docs", "ann")] == ["user", "assistant"]
@@ -270,12 +272,40 @@ async def test_a_bot_answers_those_whom_it_is_meant_for(service):
         clock = service.container.clock
         free = (await create_key(session, TENANT, Role.AGENT, Tier.FREE, "test", clock())).secret
     assert (await ask(service, LEAVE, who=bearer(free))).status_code == 200
-    await put_bot(service, for_users=False, min_tier="standard")
+    await put_bot(service, open_to_users=True, min_tier="standard")
     assert (await ask(service, LEAVE)).status_code == 200
-    refused = [await ask(service, LEAVE, who=user), await ask(service, LEAVE, who=bearer(free))]
-    assert [found.status_code for found in refused] == [403, 403]
-    assert "end users" in refused[0].json()["detail"]
-    assert "tier 'standard'" in refused[1].json()["detail"]
+    assert (await ask(service, LEAVE, who=user)).status_code == 200
+    refused = await ask(service, LEAVE, who=bearer(free))
+    assert refused.status_code == 403
+    assert "tier 'standard'" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("address", ["/v1/bots/{bot}/chat", "/chat"])
+async def test_for_an_end_user_a_bot_that_is_not_open_to_them_is_one_that_there_is_not(service, address):
+    await put_bot(service, "closed", min_tier="pro")
+    await put_page(service, bot="leads")
+    user = await signed_in(service, "ann")
+    told = []
+    for bot in ("docs", "closed", "leads", "absent"):
+        body = {"message": LEAVE} | ({"bot_id": bot} if address == "/chat" else {})
+        assert (await service.client.post(address.format(bot=bot), json=body)).status_code == (
+            404 if bot == "absent" else 200
+        )
+        found = await service.client.post(address.format(bot=bot), json=body, headers=user)
+        told.append((found.status_code, found.json()["detail"].replace(bot, "?")))
+    assert set(told) == {told[-1]}
+    assert told[-1][0] == 404
+
+
+async def test_a_bots_tools_are_an_end_users_only_where_they_are_for_users(service):
+    tools = ["knowledge_search", "claims_knowledge_search"]
+    assert (await put_bot(service, tools=tools, open_to_users=True)).status_code == 200
+    bots = Bots(service.container.kit)
+    key, user = Principal(TENANT, "key", Role.VIEWER), Principal(TENANT, "user:ann", Role.USER, user_id="ann")
+    for _ in range(2):
+        assert (await bots.spec(key, "docs")).tools == tuple(tools)
+        assert (await bots.spec(user, "docs")).tools == ("claims_knowledge_search",)
+    assert (await bots.spec(key, "docs")).digest != (await bots.spec(user, "docs")).digest
 
 
 async def test_the_tenants_instructions_stand_in_the_system_message_after_ours(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from app.agent.tools import Effect, OutcomeState, Tool, ToolCallPlan, ToolContex
 from app.agent.tools.records import count_waiting
 from app.errors import ConfigError, Conflict, Forbidden, InvalidInput, NotFound, RateLimited, TrellisError
 from app.governance.models import AuditEntry
+from app.principal import Role
 from app.storage.db import Database
 from tests.conftest import StillClock
 from tests.support.agents import (
@@ -80,6 +82,18 @@ async def test_a_tool_gets_who_calls_the_key_and_its_typed_arguments(db: Databas
     }
     assert room.count("tool_calls_total", tool="send", outcome="done") == 1
     assert room.count("tool_duration_seconds_count", tool="find") == 1
+
+
+async def test_an_end_user_reaches_no_tool_that_is_not_for_users(db: Database, clock: StillClock) -> None:
+    outside, user = Outside(idempotent=True), replace(AGENT, role=Role.USER, user_id="u-1")
+    room = build_room(db, clock, tools=[outside.tool(), FIND, replace(FIND, name="own", for_users=True)])
+    await allow(room, "send", "find", "own")
+    plans = [ToolCallPlan("send", {"to": "a@b.example"}, "k1")]
+    plans += [ToolCallPlan(name, {"query": "x"}, name) for name in ("find", "own")]
+    outcomes = await room.executor.execute(user, "dec_1", plans)
+    assert [outcome.state for outcome in outcomes] == [OutcomeState.DENIED, OutcomeState.DENIED, OutcomeState.DONE]
+    assert "is not for end users" in outcomes[1].error
+    assert outside.runs == 0
 
 
 async def test_nothing_is_allowed_that_no_row_allows(db: Database, clock: StillClock) -> None:
