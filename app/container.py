@@ -72,6 +72,7 @@ from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.parsing.parser import Parser
 from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
 from app.knowledge.reindex import Reindexing
+from app.knowledge.repair import Repairs
 from app.knowledge.repository import count_by_status
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.knowledge.retrieve import Retriever
@@ -197,13 +198,14 @@ async def migrate_database(settings: Settings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Knowledge:
-    """The knowledge room, open."""
+    """The knowledge room, open. `of_questions` embeds for the answers by meaning, whatever the settings' embedder."""
 
     store: VectorStore
-    embedder: Embedder
+    of_questions: Embedder
     versions: IndexVersions
     likings: CachedHistory
     ingestor: Ingestor
+    repairs: Repairs
     building: Building
 
 
@@ -247,7 +249,9 @@ class _Builder:
         agent = Agent(router, executor, metrics)
         memory = RedisMemory(redis, clock) if redis else LocalMemory(clock)
         assistant = self._assistant(ports, knowledge, prompts, router, agent, memory, caches, flags, audit, metrics)
-        documents = IngestJobs(db, knowledge.ingestor, jobs, audit, clock, concurrency=settings.worker_concurrency)
+        documents = IngestJobs(
+            db, knowledge.ingestor, knowledge.repairs, jobs, audit, clock, concurrency=settings.worker_concurrency
+        )
         kit = Kit(
             settings=settings,
             ports=ports,
@@ -368,10 +372,13 @@ class _Builder:
         parser = Parser.open(max_bytes=settings.max_upload_bytes)
         self.stack.push_async_callback(parser.close)
         ingestor = Ingestor(db, store, generations, versions, metrics, clock, reader=parser, caches=caches)
-        if self.parts is not Parts.COMMAND:
-            await ingestor.reconcile()
+        repairs = Repairs(db, store, generations, ingestor)
+        if self.parts is not Parts.COMMAND and settings.vectors_url is None:
+            # The embedded index has one owner. A server's is the worker's to look after: many pods start beside it.
+            await repairs.reconcile()
         building = Building(db, store, generations, ingestor.indexer, clock)
-        return ports, _Knowledge(store, embedders.default, versions, likings, ingestor, building)
+        of_questions = embedders.get(WordLlamaEmbedder.name)
+        return ports, _Knowledge(store, of_questions, versions, likings, ingestor, building)
 
     def _embedders(self, session: aiohttp.ClientSession, caches: Caches) -> Embedders:
         settings = self.settings
@@ -461,7 +468,7 @@ class _Builder:
             memory=memory,
             caches=caches,
             store=knowledge.store,
-            embedder=knowledge.embedder,
+            embedder=knowledge.of_questions,
             versions=knowledge.versions,
             retriever=ports.retriever,
             likings=knowledge.likings,

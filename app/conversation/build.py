@@ -15,6 +15,7 @@ from app.conversation.history import Historian
 from app.conversation.kept import KeptAnswers
 from app.conversation.phrases import Phrases
 from app.conversation.replay import Replayer
+from app.conversation.sameness import Sameness
 from app.conversation.semantic import SemanticAnswers
 from app.conversation.upstream import Upstream
 from app.governance.audit import Audit
@@ -35,7 +36,8 @@ PROMPTS: Final = Path(__file__).parent / "prompts"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the room stands on. `prompts` holds `PROMPTS` too; `embedder` is of the questions in the semantic cache."""
+    """What the room stands on. `prompts` holds `PROMPTS` too; `embedder`, of the questions in the semantic cache, is
+    WordLlama."""
 
     db: Database
     clock: Clock
@@ -58,7 +60,7 @@ def build_assistant(parts: Parts) -> Assistant:
     """Close it before what it stands on."""
     guess, chores = LanguageGuess.load(), Chores()
     phrases = Phrases.load(guess)
-    semantic = SemanticAnswers(parts.store, parts.embedder)
+    semantic = SemanticAnswers(parts.store, parts.embedder, Sameness.load(guess))
     kept = KeptAnswers(parts.caches.answers, semantic, parts.flags, parts.metrics, chores, guess.is_small)
     upstream = Upstream(
         db=parts.db,

@@ -2,53 +2,62 @@
 
 The answers themselves are in the cache of answers, so whatever drops them there (a document, a bot, a person) drops
 them here. A vector belongs to one tenant and one bot by its namespace, and by a tag to one state of the knowledge and
-the settings and to the figures in its question: "5 users" and "50 users" are near to an embedder, not to a price list.
+the settings. The nearest are only looked at: whether one asks the same is for `sameness` to say. A question with a
+figure or with personal data in it takes no part: "5 users" and "50 users" are near to an embedder, not to a price list.
 An answer that repeats words of its question (a name, what somebody does) is for those who say these words themselves.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from cachetools import LRUCache
 
 from app.conversation.echoes import words
+from app.conversation.sameness import Sameness
 from app.governance.privacy import scrub
 from app.knowledge.base import Chunk, Embedder, Namespace, VectorStore
 
 GENERATION: Final = "~answers"
 MOST_QUESTIONS: Final = 5_000
+LOOKED_AT: Final = 8
+DEFAULT_SEMANTIC_THRESHOLD: Final = 0.99
+"""Of `Sameness.score`. Chosen by `trellis eval cache`; docs/decisions/0015 has the figures."""
 _COUNT_EVERY: Final = 256
-_LOOKED_AT: Final = 5
 _PREFIX: Final = "chk_"
-_FIGURE: Final = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class SemanticAnswers:
-    """Keys of answers by the meaning of their questions."""
+    """Keys of answers by the meaning of their questions. `embedder` is WordLlama: `sameness` was measured with it."""
 
-    def __init__(self, store: VectorStore, embedder: Embedder, *, most: int = MOST_QUESTIONS) -> None:
+    def __init__(
+        self, store: VectorStore, embedder: Embedder, sameness: Sameness, *, most: int = MOST_QUESTIONS
+    ) -> None:
         self._store = store
         self._embedder = embedder
+        self._sameness = sameness
         self._most = most
         self._puts: LRUCache[Namespace, int] = LRUCache(10_000)
 
     async def nearest(
         self, tenant_id: str, bot: str, ground: str, question: str, threshold: float
     ) -> tuple[str, float] | None:
-        """The key of the nearest answer on the same ground that this question may be given, and its cosine, where that
-        reaches the threshold."""
+        """The key of an answer on the same ground that this question may be given, and how sure it is that both
+        questions ask the same (`Sameness.score`), where that reaches the threshold."""
+        if not shareable(question):
+            return None
         vectors = await self._embedder.embed([question])
         hits = await self._store.search(
-            _namespace(tenant_id, bot), vectors, "", _LOOKED_AT, dense_weight=1.0, tags=[_tag(ground, question)]
+            _namespace(tenant_id, bot), vectors, "", LOOKED_AT, dense_weight=1.0, tags=[_tag(ground)]
         )
         said = words(question)
-        given = [hit for hit in hits if said.issuperset(hit.chunk.text.split())]
-        best = max(given, key=lambda hit: hit.cosines[0], default=None)
-        if best is None or best.cosines[0] < threshold:
-            return None
-        return best.chunk.id.removeprefix(_PREFIX), best.cosines[0]
+        scored = [
+            (hit.chunk.id.removeprefix(_PREFIX), self._sameness.score(question, hit.chunk.text, hit.cosines[0]))
+            for hit in hits
+            if said.issuperset(hit.chunk.heading.split())
+        ]
+        best = max(scored, key=lambda found: found[1], default=None)
+        return None if best is None or best[1] < threshold else best
 
     async def put(
         self,
@@ -60,18 +69,19 @@ class SemanticAnswers:
         asker: str,
         echoed: Iterable[str] = (),
     ) -> None:
-        """Remembers the question of an answer, unless personal data shows in it.
+        """Remembers the question of an answer, where it is `shareable`.
 
         Args:
-            echoed: what the answer repeats of the question, see `echoes`.
+            echoed: what the answer repeats of the question, see `echoes`; kept as the chunk's heading.
             key: 32 hexadecimal digits, as `keys.answer_key` makes them: stores take no other ids.
             asker: who asked, for `forget`.
         """
-        if scrub(question) != question:
+        if not shareable(question):
             return
         namespace = _namespace(tenant_id, bot)
         await self._keep_small(namespace)
-        chunk = Chunk(_PREFIX + key, _asker(asker), "", "", "", 0, " ".join(sorted(echoed)), (_tag(ground, question),))
+        heading = " ".join(sorted(echoed))
+        chunk = Chunk(_PREFIX + key, _asker(asker), "", "", heading, 0, question, (_tag(ground),))
         vectors = await self._embedder.embed([question])
         await self._store.ensure(namespace, self._embedder.dimension)
         await self._store.upsert(namespace, [chunk], vectors)
@@ -96,13 +106,17 @@ class SemanticAnswers:
             await self._store.drop(namespace)
 
 
+def shareable(question: str) -> bool:
+    """Whether its answer may be another's: no figure, no personal data shows in it."""
+    return not any(character.isdigit() for character in question) and scrub(question) == question
+
+
 def _namespace(tenant_id: str, bot: str) -> Namespace:
     return Namespace(tenant_id, bot, GENERATION)
 
 
-def _tag(ground: str, question: str) -> str:
-    figures = " ".join(sorted(_FIGURE.findall(question)))
-    return hashlib.blake2b(f"{ground}\0{figures}".encode(), digest_size=16).hexdigest()
+def _tag(ground: str) -> str:
+    return hashlib.blake2b(ground.encode(), digest_size=16).hexdigest()
 
 
 def _asker(asker: str) -> str:
