@@ -105,7 +105,7 @@ async def _tenant(service: Service, name: str, words: Iterator[str]) -> Tenant:
     headers = {"Authorization": f"Bearer {await service.other_tenant(name)}"}
     tenant = Tenant(service, name, headers, {bot: next(words) for bot in BOTS})
     for bot in BOTS:
-        settings = {"semantic_threshold": 0.5, "needs_evidence": False}
+        settings = {"semantic_threshold": 0.5, "needs_evidence": False, "open_to_users": True}
         assert (await tenant.call(bot, "PUT", f"/v1/bots/{bot}", json=settings)).status_code == 200
         await tenant.upload(bot)
     for user_id in USERS:

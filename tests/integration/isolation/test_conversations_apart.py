@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app.cache import tiered
 from app.principal import Principal, Role
 from app.storage.base import Base
-from tests.support.isolation import Someone, Tenant, events, parrot, two_tenants
+from tests.support.isolation import BOTS, Someone, Tenant, events, parrot, two_tenants
 from tests.support.model_stub import KEY, ModelStub
 from tests.support.redis import RedisServer
 from tests.support.service import Service, running
@@ -83,7 +83,7 @@ async def asks(me: Someone, _other: Someone, bot: str, pick: int) -> None:
 
 async def asks_by_the_seeds_address(me: Someone, _other: Someone, bot: str, pick: int) -> None:
     said = [{"role": "user", "content": f"My word is {me.secret}."}, {"role": "assistant", "content": "Noted."}]
-    body = {"bot_id": bot, "message": _question(me, pick), "history": said if pick % 3 else []}
+    body = {"bot_id": bot, "message": _question(me, pick), "history": said if pick % 2 else []}
     answer = await me.call(bot, "POST", "/chat", json=body)
     assert answer.status_code == 200, answer.text
 
@@ -150,7 +150,7 @@ async def the_tenant_writes(me: Someone, _other: Someone, bot: str, pick: int) -
     if pick % 2:
         await me.tenant.upload(bot, f"\n\n## Version {pick}\n\nOf the page.")
         return
-    settings = {"semantic_threshold": 0.5, "needs_evidence": False, "passages": pick + 1}
+    settings = {"semantic_threshold": 0.5, "needs_evidence": False, "passages": pick + 1, "open_to_users": True}
     assert (await me.tenant.call(bot, "PUT", f"/v1/bots/{bot}", json=settings)).status_code == 200
     flags = me.service.container.kit.flags
     admin = Principal(me.tenant.name, "test", Role.ADMIN)
@@ -261,7 +261,7 @@ ACTIONS = (
 )
 steps = st.lists(
     st.tuples(
-        st.integers(0, 3), st.integers(1, 3), st.sampled_from(ACTIONS), st.sampled_from(["support", "sales"]),
+        st.integers(0, 3), st.integers(1, 3), st.sampled_from(ACTIONS), st.sampled_from(BOTS),
         st.integers(0, 2 * len(QUESTIONS) - 1),
     ),
     min_size=8,
@@ -273,11 +273,15 @@ def test_no_word_of_one_reaches_another(host: Host) -> None:
     async def run(steps: list[tuple[int, int, Any, str, int]]) -> None:
         tenants = await two_tenants(host.service)
         people = [user for tenant in tenants for user in tenant.users]
-        for who, offset, action, bot, pick in steps:
+        # The same questions by everybody, with and without their own word, on the same bots: what is kept is there.
+        opening = [
+            (who, 1, asks_by_the_seeds_address, bot, pick) for pick in (4, 0) for who in range(4) for bot in BOTS
+        ]
+        for who, offset, action, bot, pick in [*opening, *steps]:
             await action(people[who], people[(who + offset) % 4], bot, pick)
             await host.service.container.kit.assistant.settled()
         for me in people:
-            await asks_by_the_seeds_address(me, me, "support", 4)
+            await asks_by_the_seeds_address(me, me, "support", 5)
         keeps_to_itself(tenants)
         for me in people:
             assert any(me.secret in text and me.tenant.facts["support"] in text for _, text in me.seen)
