@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.conversation.assistant import MAX_QUESTION
+from app.conversation.record import ANSWERED, REFUSED
 from app.conversation.serving import Conversations
 from app.governance.models import Decision
 from app.pack import Kit
@@ -26,6 +27,8 @@ from app.web.shell import ConsolePrincipal, CurrentShell
 
 CHAT: Final = f"{BASE}/{PACK}"
 MOST_BOTS: Final = 200
+# Before and behind the name of the one who asked, in "Decided to ...".
+PHRASES: Final = {ANSWERED: ("answer", ""), REFUSED: ("tell", " that the documents do not say it")}
 HERE: Final = Path(__file__).parent
 
 
@@ -53,7 +56,8 @@ def build_pages(kit: Kit, bots: Bots) -> PackPages:
 async def _describe(_session: AsyncSession, _tenant_id: str, decision: Decision) -> Mapping[str, Any]:
     cited = {row["chunk_id"] for row in decision.evidence}
     passages = [{**row, "cited": row["chunk_id"] in cited} for row in decision.inputs["passages"]]
-    return {"inputs": decision.inputs, "answer": decision.answer, "passages": passages}
+    phrase = PHRASES[decision.action]
+    return {"phrase": phrase, "inputs": decision.inputs, "answer": decision.answer, "passages": passages}
 
 
 def _add_talk(routes: APIRouter, kit: Kit, bots: Bots) -> None:

@@ -48,7 +48,7 @@ class Shown {
   citation(source) {
     const place = linked(`${talk.dataset.documents}/${encodeURIComponent(source.document_id)}#${encodeURIComponent(source.chunk_id)}`, "Open the document");
     const title = source.heading && source.heading !== source.title ? `${source.title}: ${source.heading}` : source.title;
-    const summary = made("summary", "", `[${source.number}] ${title} `, made("span", "meta", `${Math.round(source.score * 100)}%`));
+    const summary = made("summary", "", `[${source.number}] ${title} `, made("span", "score", `${Math.round(source.score * 100)}%`));
     const details = made("details", "", summary, made("p", "quote", source.quote), place);
     details.id = `source-${this.number}-${source.number}`;
     this.sources.append(made("li", "", details));
