@@ -30,6 +30,9 @@ _ALGORITHM = "HS256"
 _PURPOSE = "user-token"
 _CLAIMS = ("iss", "aud", "sub", "tenant", "iat", "exp", "jti")
 _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:|-]{0,99}")
+# Whose conversation it is, is `Principal.user`: the actor where no user is signed in. A user who is named like an
+# actor would read what a key's holder, or an operator, said.
+_ACTOR = re.compile(r"key_.*|cli:.*|anonymous|worker")
 # Moments are compared by our own clock, the one that the rest of the program goes by.
 _CHECKS: Any = {"require": list(_CLAIMS), "verify_exp": False, "verify_iat": False}
 
@@ -84,7 +87,8 @@ class UserTokens:
         Raises Forbidden for a viewer and for whoever holds no API key, InvalidInput for an id or a time out of bounds.
         """
         issuer.require(Role.AGENT)
-        check_user_id(user_id)
+        if _ACTOR.fullmatch(check_user_id(user_id)):
+            raise InvalidInput(f"'{user_id}' is the name of a key, or of the service itself: give the user another id.")
         if not 1 <= ttl_s <= MAX_TTL_S:
             raise InvalidInput(f"'ttl_s' must be between 1 and {MAX_TTL_S} seconds.")
         if await self._keys.holder(issuer.actor) is None:

@@ -11,7 +11,7 @@ import pytest
 from app.errors import Forbidden, InvalidInput
 from app.governance.keys import CACHE_S, KeyRing, create_key, create_tenant, revoke_key
 from app.governance.user_tokens import AUDIENCE, ISSUER, MAX_TTL_S, UserTokens
-from app.principal import Principal, Role, Tier
+from app.principal import Principal, Role, Tier, worker
 from app.storage.db import Database
 
 SECRET = b"a secret of tests"
@@ -145,6 +145,15 @@ async def test_an_id_that_logs_cannot_take_is_refused(tokens, db, clock, user_id
     issuer = await holder(db, clock)
     with pytest.raises(InvalidInput, match="opaque id"):
         await tokens.issue(issuer, user_id)
+
+
+async def test_no_user_is_named_like_whoever_else_has_conversations(tokens, db, clock):
+    issuer = await holder(db, clock)
+    for actor in (issuer.actor, "key_other", "cli:root", worker("acme").actor, "anonymous"):
+        with pytest.raises(InvalidInput, match="name of a key"):
+            await tokens.issue(issuer, actor)
+    for user_id in ("workers", "a.key_1", "cli", "keyholder"):
+        assert (await tokens.issue(issuer, user_id)).user_id == user_id
 
 
 @pytest.mark.parametrize("ttl_s", [0, -1, MAX_TTL_S + 1])
