@@ -378,7 +378,7 @@ class _Builder:
             await repairs.reconcile()
         building = Building(db, store, generations, ingestor.indexer, clock)
         of_questions = embedders.get(WordLlamaEmbedder.name)
-        return ports, _Knowledge(store, of_questions, versions, likings, ingestor, building)
+        return ports, _Knowledge(store, of_questions, versions, likings, ingestor, repairs, building)
 
     def _embedders(self, session: aiohttp.ClientSession, caches: Caches) -> Embedders:
         settings = self.settings

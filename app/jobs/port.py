@@ -91,7 +91,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """A queue. One process runs at most `worker_concurrency` of its jobs at a time.
+    """A queue. One process runs at most `worker_concurrency` of its jobs at a time, all workers together `everywhere`.
 
     A process sees a job that itself enqueued at once, one of another process after at most `polling_interval_s`.
     """
@@ -99,6 +99,7 @@ class QueueSpec:
     name: str
     worker_concurrency: int
     polling_interval_s: float = 0.2
+    everywhere: int | None = None
 
     def __post_init__(self) -> None:
         if self.worker_concurrency < 1 or self.polling_interval_s <= 0:

@@ -133,6 +133,7 @@ class Worker:
             queue = DBOS.register_queue(
                 name,
                 worker_concurrency=spec.worker_concurrency,
+                global_concurrency=spec.everywhere,
                 polling_interval_sec=spec.polling_interval_s,
                 on_conflict="always_update",
             )

@@ -13,8 +13,8 @@ from app.knowledge.base import Namespace, VectorStore
 from app.knowledge.generations import Generation, GenerationRepository, Generations
 from app.knowledge.models import ChunkRow, Document, GenerationRow, GenerationState
 from app.knowledge.questions import QuestionRepository, compare
-from app.knowledge.reindex import BUILD_JOB, COMPARE_JOB, DROP_JOB, documents_of, lacking
-from app.knowledge.repository import IndexRepository
+from app.knowledge.reindex import BUILD_JOB, COMPARE_JOB, DROP_JOB
+from app.knowledge.repository import IndexRepository, documents_of, lacking
 from app.storage.db import Database
 
 QUEUE = "reindex"

@@ -50,7 +50,7 @@ class EdgeVectors:
 
     A namespace is a shard in a folder of its own, named by namespace and dimension: tenants share no index, no word
     statistics, no file. The store's folder belongs to one process at a time. What is in it derives from the chunks
-    table: a shard that cannot be read is set aside, and `Ingestor.reconcile` fills a new one.
+    table: a shard that cannot be read is set aside, and `Repairs.reconcile` fills a new one.
 
     Every call runs on the store's one thread. The engine lets go of the interpreter while it works, except
     while it flushes (70 to 170 ms): so it never flushes before `close`, its write-ahead log is what makes an
@@ -69,7 +69,7 @@ class EdgeVectors:
     def open(cls, folder: Path | None) -> "EdgeVectors":
         """Takes the folder's lock; None keeps the index in a temporary folder that goes with `close`.
 
-        Folders of the first release, one an embedder, are removed: `Ingestor.reconcile` makes what they held again.
+        Folders of the first release, one an embedder, are removed: `Repairs.reconcile` makes what they held again.
         Raises ConfigError where the folder cannot be written, or another process has it open.
         """
         scratch = tempfile.TemporaryDirectory(prefix="trellis-vectors-") if folder is None else None

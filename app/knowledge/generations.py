@@ -106,6 +106,14 @@ class Generations:
         async with self._db.transaction() as session:
             return await self._written(session, tenant_id, bot)
 
+    async def followers(self, tenant_id: str, bot: str) -> tuple[Generation, ...]:
+        """Those that every change must reach and that neither answer nor are being filled by a build."""
+        async with self._db.transaction() as session:
+            _, *others = await self._written(session, tenant_id, bot)
+            building = GenerationRow.state == GenerationState.BUILDING
+            filled = {row.id for row in await GenerationRepository(session, tenant_id).all(building)}
+        return tuple(one for one in others if one.id not in filled)
+
     async def _written(self, session: AsyncSession, tenant_id: str, bot: str) -> tuple[Generation, ...]:
         state = await IndexRepository(session, tenant_id).state(bot)
         rows = await GenerationRepository(session, tenant_id).kept_up(bot, state)

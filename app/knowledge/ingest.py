@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cache.base import bot_tag, document_tag
 from app.clock import Clock
-from app.errors import ConfigError, Conflict, InvalidInput, NotFound, TrellisError
+from app.errors import ConfigError, Conflict, InvalidInput, NotFound
 from app.ids import new_id
 from app.knowledge.base import Namespace, Reader, VectorStore
 from app.knowledge.chunking import front_matter
@@ -21,7 +21,7 @@ from app.knowledge.generations import FIRST, Generation, Generations
 from app.knowledge.indexing import Cut, Indexer, Overtaken, present, sentence
 from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.page import File, Page, check_scope, title_of
-from app.knowledge.repository import ChunkRepository, DocumentHeads, DocumentRepository, UploadRepository, namespaces
+from app.knowledge.repository import DocumentHeads, DocumentRepository, UploadRepository
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
@@ -30,7 +30,6 @@ from app.telemetry.spans import KNOWLEDGE_PARSE, MEDIA_TYPE, span
 log = structlog.get_logger(__name__)
 
 Within = Callable[[AsyncSession], Awaitable[None]]
-_NONE: frozenset[str] = frozenset()
 
 
 class Caches(Protocol):
@@ -203,16 +202,6 @@ class Ingestor:
         await self._forget_answers(bot_tag(tenant_id, bot))
         return len(documents)
 
-    async def reconcile(self) -> int:
-        """Repairs what a crash, a changed embedder or a lost index left behind; answers how many documents.
-
-        Meant for start-up, before anything is served. A document that fails again stays `failed` and does not
-        stop the others; one that has a job is the job's.
-        """
-        async with self._db.reading() as session:
-            found = await namespaces(session)
-        return sum([await self._reconcile(namespace) for namespace in found])
-
     async def fail(self, document: Document, error: Exception) -> None:
         """Says on the row what went wrong, unless other content took its place."""
         log.error("document cannot be indexed", document_id=document.id, error=str(error))
@@ -313,40 +302,6 @@ class Ingestor:
         if document is None:
             raise documents.not_found(document_id)
         return document
-
-    async def _reconcile(self, namespace: Namespace) -> int:
-        tenant_id, bot, _ = namespace
-        written = [one.id for one in await self._generations.written(tenant_id, bot)]
-        # Before the rows are read: a document that comes in between is then no stranger.
-        stored = {one: await self._store.chunk_ids(namespace._replace(generation=one)) for one in written}
-        async with self._db.reading() as session:
-            documents = await DocumentHeads(session, tenant_id).of_bot(bot)
-            chunks = ChunkRepository(session, tenant_id)
-            expected = {one: await chunks.evidence_ids(bot, one) for one in written}
-        known = {document.id for document in documents}
-        lost: set[str] = set()
-        for one in written:
-            strangers = [document_id for document_id in stored[one] if document_id not in known]
-            await self._store.delete(namespace._replace(generation=one), strangers)
-            lost |= {id for id in known if stored[one].get(id, _NONE) != expected[one].get(id, _NONE)}
-        broken = [document for document in documents if self._needs_repair(document, lost)]
-        for document in broken:
-            await self._repair(document)
-        return len(broken)
-
-    def _needs_repair(self, document: Document, lost: set[str]) -> bool:
-        if document.status == DocumentStatus.READY:
-            return document.id in lost or not self._stands(document)
-        return document.status != DocumentStatus.FAILED and document.job_id is None
-
-    async def _repair(self, document: Document) -> None:
-        try:
-            async with self._db.transaction() as session:
-                row = await DocumentRepository(session, document.tenant_id).get(document.id)
-                row.status = DocumentStatus.QUEUED
-            await self.process(document.tenant_id, document.id)
-        except TrellisError as error:
-            log.error("document cannot be repaired", document_id=document.id, error=error.detail)
 
     def _stands(self, document: Document) -> bool:
         """Whether nothing is to be done for it: it is ready with the settings' embedder, or has a job."""

@@ -16,13 +16,16 @@ from app.jobs.port import Job, JobContext, JobState, QueueSpec, Schedule
 from app.knowledge.ingest import Ingestor
 from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.page import File, Page
+from app.knowledge.repair import Repairs
 from app.knowledge.repository import UNFINISHED, DocumentHeads, DocumentRepository, unfinished
 from app.principal import Principal, Role
 from app.storage.db import Database
 
 INGEST_JOB = "knowledge.ingest"
 SWEEP_JOB = "knowledge.sweep"
+RECONCILE_JOB = "knowledge.reconcile"
 QUEUE = "knowledge"
+UPKEEP = "knowledge.upkeep"
 # With waits of 1, 2, 4, 8, 16 and 30 s between them: an embedder that restarts does not fail an upload.
 ATTEMPTS = 7
 SWEPT_AT_ONCE = 200
@@ -43,10 +46,19 @@ class IngestJobs:
     """Takes documents in, in the caller's transaction, and sees each to its end."""
 
     def __init__(
-        self, db: Database, ingestor: Ingestor, jobs: Jobs, audit: Audit, clock: Clock, *, concurrency: int
+        self,
+        db: Database,
+        ingestor: Ingestor,
+        repairs: Repairs,
+        jobs: Jobs,
+        audit: Audit,
+        clock: Clock,
+        *,
+        concurrency: int,
     ) -> None:
         self._db = db
         self._ingestor = ingestor
+        self._repairs = repairs
         self._jobs = jobs
         self._audit = audit
         self._clock = clock
@@ -101,8 +113,18 @@ class IngestJobs:
         return failed
 
     def declared(self) -> tuple[tuple[Job, ...], tuple[QueueSpec, ...], tuple[Schedule, ...]]:
-        jobs = (Job(INGEST_JOB, QUEUE, self.run), Job(SWEEP_JOB, QUEUE, self._swept))
-        return jobs, (QueueSpec(QUEUE, self._concurrency),), (Schedule(SWEEP_JOB, "*/5 * * * *", SWEEP_JOB),)
+        jobs = (
+            Job(INGEST_JOB, QUEUE, self.run),
+            Job(SWEEP_JOB, UPKEEP, self._swept),
+            Job(RECONCILE_JOB, UPKEEP, self._reconciled),
+        )
+        # Upkeep has one hand over all workers: what one repairs another would repair as well.
+        queues = (QueueSpec(QUEUE, self._concurrency), QueueSpec(UPKEEP, 1, polling_interval_s=5.0, everywhere=1))
+        schedules = (
+            Schedule(SWEEP_JOB, "*/5 * * * *", SWEEP_JOB),
+            Schedule(RECONCILE_JOB, "47 * * * *", RECONCILE_JOB),
+        )
+        return jobs, queues, schedules
 
     async def _enqueue(self, session: AsyncSession, document: Document) -> None:
         document.job_id = new_id(INGEST_JOB)
@@ -117,7 +139,14 @@ class IngestJobs:
         return {"status": done.status, "chunks": done.chunks, "embedded": done.embedded}
 
     async def _swept(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
-        return {"failed": await context.step("sweep", self.sweep)}
+        failed = await context.step("sweep", self.sweep)
+        return {"failed": failed, "caught_up": await context.step("catch up", self._repairs.catch_up)}
+
+    async def _reconciled(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
+        return {"repaired": await context.step("reconcile", self._suspected)}
+
+    async def _suspected(self) -> int:
+        return await self._repairs.reconcile(suspected=True)
 
     async def _give_up(self, tenant_id: str, document_id: str, job_id: str) -> bool:
         """False where the document went on since it was looked at."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event, func, or_, select
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
@@ -19,9 +19,9 @@ from app.jobs.engine import Jobs
 from app.knowledge.base import Namespace
 from app.knowledge.chunking import Bounds
 from app.knowledge.generations import KEPT_UP, Generation, GenerationRepository, Generations, id_of, public_name
-from app.knowledge.models import ChunkRow, Document, DocumentStatus, GenerationRow, GenerationState
+from app.knowledge.models import GenerationRow, GenerationState
 from app.knowledge.questions import TOLERANCE, Asked, Comparison, QuestionRepository, questions_digest
-from app.knowledge.repository import IndexRepository, IndexState, Pointers
+from app.knowledge.repository import IndexRepository, IndexState, Pointers, lacking
 from app.principal import Principal
 
 BUILD_JOB = "knowledge.reindex"
@@ -276,25 +276,3 @@ class Reindexing:
         self, session: AsyncSession, principal: Principal, action: str, bot: str, data: dict[str, Any]
     ) -> None:
         await self._audit.record(session, principal, action, bot, data)
-
-
-async def lacking(
-    session: AsyncSession, tenant_id: str, bot: str, generation_id: str, *, limit: int, after: str = ""
-) -> list[str]:
-    """Ids, from behind `after`, of ready documents that a generation holds no chunk of, or not every chunk yet."""
-    rows = select(ChunkRow.status).where(
-        ChunkRow.tenant_id == tenant_id,
-        ChunkRow.document_id == Document.id,
-        ChunkRow.generation == generation_id,
-        ChunkRow.superseded.is_(False),
-    )
-    unfinished = rows.where(ChunkRow.status != DocumentStatus.READY).exists()
-    wanting = or_(~rows.exists(), unfinished)
-    held = (Document.tenant_id == tenant_id, Document.bot == bot, Document.status == DocumentStatus.READY)
-    query = select(Document.id).where(*held, Document.chunk_count > 0, Document.id > after, wanting)
-    return list((await session.scalars(query.order_by(Document.id).limit(limit))).all())
-
-
-async def documents_of(session: AsyncSession, tenant_id: str, bot: str) -> int:
-    held = (Document.tenant_id == tenant_id, Document.bot == bot)
-    return int((await session.scalars(select(func.count()).select_from(Document).where(*held))).one())

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, String, cast, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
@@ -90,17 +90,29 @@ class ChunkRepository(TenantRepository[ChunkRow]):
         found = await self.session.execute(select(*columns).where(*self._of(document_id)))
         return {row[0]: Standing(*row) for row in found}
 
-    async def evidence_ids(self, bot: str, generation: str = "") -> Mapping[str, frozenset[str]]:
-        """By document, the chunks that should have a vector in the generation."""
+    async def evidence_ids(
+        self, bot: str, generation: str = "", document_id: str | None = None
+    ) -> Mapping[str, frozenset[str]]:
+        """By document, or of the one that is named, the chunks that should have a vector in the generation."""
         columns = select(ChunkRow.document_id, ChunkRow.id, ChunkRow.findings).join(Document)
         held = columns.where(
             ChunkRow.tenant_id == self.tenant_id, Document.bot == bot, ChunkRow.generation == generation
         )
+        if document_id is not None:
+            held = held.where(ChunkRow.document_id == document_id)
         found: dict[str, set[str]] = {}
         for document_id, chunk_id, findings in await self.session.execute(held):
             if not findings:
                 found.setdefault(document_id, set()).add(chunk_id)
         return {document_id: frozenset(ids) for document_id, ids in found.items()}
+
+    async def evidence_count(self, bot: str, generation: str) -> int:
+        """How many chunks should have a vector in the generation."""
+        documents = select(Document.id).where(Document.tenant_id == self.tenant_id, Document.bot == bot)
+        held = (ChunkRow.tenant_id == self.tenant_id, ChunkRow.generation == generation)
+        clean = cast(ChunkRow.findings, String) == "[]"
+        query = select(func.count()).select_from(ChunkRow).where(*held, clean, ChunkRow.document_id.in_(documents))
+        return int((await self.session.scalars(query)).one())
 
     async def counts(self, document_id: str) -> dict[str, dict[str, int]]:
         """By generation and status, the chunks of the present content."""
@@ -207,9 +219,31 @@ class IndexRepository(TenantRepository[KnowledgeIndex]):
 
 
 async def namespaces(session: AsyncSession) -> list[Namespace]:
-    """Every namespace that has a document: for start-up work only, across tenants."""
+    """Every namespace that has a document: for repairs only, across tenants."""
     rows = await session.execute(select(Document.tenant_id, Document.bot).distinct())
     return [Namespace(tenant_id, bot) for tenant_id, bot in rows]
+
+
+async def lacking(
+    session: AsyncSession, tenant_id: str, bot: str, generation_id: str, *, limit: int, after: str = ""
+) -> list[str]:
+    """Ids, from behind `after`, of ready documents that a generation holds no chunk of, or not every chunk yet."""
+    rows = select(ChunkRow.status).where(
+        ChunkRow.tenant_id == tenant_id,
+        ChunkRow.document_id == Document.id,
+        ChunkRow.generation == generation_id,
+        ChunkRow.superseded.is_(False),
+    )
+    unfinished = rows.where(ChunkRow.status != DocumentStatus.READY).exists()
+    wanting = or_(~rows.exists(), unfinished)
+    held = (Document.tenant_id == tenant_id, Document.bot == bot, Document.status == DocumentStatus.READY)
+    query = select(Document.id).where(*held, Document.chunk_count > 0, Document.id > after, wanting)
+    return list((await session.scalars(query.order_by(Document.id).limit(limit))).all())
+
+
+async def documents_of(session: AsyncSession, tenant_id: str, bot: str) -> int:
+    held = (Document.tenant_id == tenant_id, Document.bot == bot)
+    return int((await session.scalars(select(func.count()).select_from(Document).where(*held))).one())
 
 
 async def unfinished(session: AsyncSession) -> list[tuple[str, str, str]]:

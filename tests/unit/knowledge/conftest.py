@@ -15,6 +15,7 @@ from app.knowledge.ingest import Ingestor
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.ranking import Calibration
 from app.knowledge.registry import Embedders
+from app.knowledge.repair import Repairs
 from app.knowledge.retrieve import Retriever, SwitchedOn, Tuning
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
@@ -37,14 +38,17 @@ class Knowledge:
     versions: IndexVersions
     metrics: Metrics
     ingestor: Ingestor
+    repairs: Repairs
     build: Callable[[SwitchedOn], Retriever]
     registry: CollectorRegistry
     reader: FakeReader
     caches: NotedCaches
 
-    def with_embedder(self, embedder: WordsEmbedder) -> Ingestor:
-        """The ingestor of a process whose settings name another embedder."""
-        return self.with_generations(Generations(self.db, self.versions, Embedders(embedder), BOUNDS))
+    def with_embedders(self, embedder: WordsEmbedder, *others: WordsEmbedder) -> tuple[Ingestor, Repairs]:
+        """Ingestor and repairs of a process whose settings name another embedder, or more."""
+        generations = Generations(self.db, self.versions, Embedders(embedder, others), BOUNDS)
+        ingestor = self.with_generations(generations)
+        return ingestor, Repairs(self.db, self.store, generations, ingestor)
 
     def with_generations(self, generations: Generations) -> Ingestor:
         """The ingestor of a process that knows these."""
@@ -87,4 +91,5 @@ def knowledge(db: Database, clock: StillClock) -> Knowledge:
             tuning=Tuning(Calibration(cosine=4, lexical=4, intercept=-3, floor=0.5)),
         )
 
-    return Knowledge(db, clock, store, embedder, versions, metrics, ingestor, build, registry, reader, caches)
+    repairs = Repairs(db, store, generations, ingestor)
+    return Knowledge(db, clock, store, embedder, versions, metrics, ingestor, repairs, build, registry, reader, caches)

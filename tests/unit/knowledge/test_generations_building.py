@@ -109,7 +109,7 @@ async def test_a_document_that_came_in_unseen_is_brought_in_at_the_end(
         await building.build(context, PAYLOAD)
     # By a process that did not know of the candidate.
     await to_state(knowledge, GenerationState.FAILED)
-    await knowledge.with_embedder(knowledge.embedder).put("acme", "chat", "late", "Late", "The late lamp is green.")
+    await knowledge.with_embedders(knowledge.embedder)[0].put("acme", "chat", "late", "Late", "The late lamp is green.")
     await to_state(knowledge, GenerationState.BUILDING)
     await building.build(context.again(), PAYLOAD)
     assert len(await knowledge.store.chunk_ids(CANDIDATE)) == DOCUMENTS + 1

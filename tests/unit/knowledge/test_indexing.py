@@ -227,9 +227,6 @@ async def test_every_generation_that_is_kept_up_gets_the_document_and_loses_it(k
         held = {row.id for row in await chunk_rows(knowledge, document_id) if row.generation == namespace.generation}
         assert await stored(knowledge, namespace) == held != set()
     assert not await stored(knowledge) & await stored(knowledge, NS._replace(generation=second.id))
-    knowledge.store.kept[NS._replace(generation=second.id)].clear()
-    assert await knowledge.ingestor.reconcile() == 1
-    assert await stored(knowledge, NS._replace(generation=second.id))
     await knowledge.ingestor.delete(T, B, "long")
     assert await stored(knowledge) == set() == await stored(knowledge, NS._replace(generation=second.id))
 

@@ -274,19 +274,19 @@ async def test_a_crash_at_any_step_is_repaired_at_the_next_start(
         with pytest.raises(Crash):
             await knowledge.ingestor.put(T, B, "price", "Price", PAGE.replace("thirty", "sixty"))
     assert (await rows(knowledge))[0].status == DocumentStatus.PROCESSING
-    assert await knowledge.ingestor.reconcile() == 1
+    assert await knowledge.repairs.reconcile() == 1
     [document] = await rows(knowledge)
     assert document.status == DocumentStatus.READY
     assert await in_step(knowledge)
     assert any("sixty" in row.text for row in await chunk_rows(knowledge, document.id))
-    assert await knowledge.ingestor.reconcile() == 0
+    assert await knowledge.repairs.reconcile() == 0
 
 
 async def test_a_lost_index_is_filled_again(knowledge: Knowledge) -> None:
     await knowledge.ingestor.put(T, B, "price", "Price", PAGE)
     await knowledge.ingestor.put(T, B, "note", "Note", POISON)
     knowledge.store.kept.clear()
-    assert await knowledge.ingestor.reconcile() == 1
+    assert await knowledge.repairs.reconcile() == 1
     assert await in_step(knowledge)
     assert await knowledge.store.count(NS) == 2
 
@@ -295,7 +295,7 @@ async def test_vectors_without_a_document_are_removed(knowledge: Knowledge) -> N
     await knowledge.ingestor.put(T, B, "price", "Price", PAGE)
     ghost = Chunk("chk_" + "0" * 32, "doc_ghost", "ghost", "Ghost", "Ghost", 0, "gone")
     await knowledge.store.upsert(NS, [ghost], await knowledge.embedder.embed(["gone"]))
-    assert await knowledge.ingestor.reconcile() == 0
+    assert await knowledge.repairs.reconcile() == 0
     assert await in_step(knowledge)
 
 
@@ -303,7 +303,7 @@ async def test_another_embedder_embeds_everything_anew(knowledge: Knowledge) -> 
     await knowledge.ingestor.put(T, B, "price", "Price", PAGE)
     other = WordsEmbedder()
     other.name = "words-2"
-    assert await knowledge.with_embedder(other).reconcile() == 1
+    assert await knowledge.with_embedders(other)[1].reconcile() == 1
     assert len(other.asked) == 2
     assert (await rows(knowledge))[0].embedder == "words-2"
 
@@ -321,7 +321,7 @@ async def test_one_page_that_cannot_be_repaired_does_not_stop_the_others(
         return await embed(texts)
 
     monkeypatch.setattr(knowledge.embedder, "embed", picky)
-    assert await knowledge.ingestor.reconcile() == 2
+    assert await knowledge.repairs.reconcile() == 2
     assert {row.slug: row.status for row in await rows(knowledge)} == {"first": "failed", "second": "ready"}
 
 
@@ -359,7 +359,7 @@ async def test_after_any_history_rows_and_vectors_agree_and_tenants_are_apart(
                 await knowledge.ingestor.put(tenant, B, slug, slug.upper(), body)
             knowledge.ingestor._finish = finish  # type: ignore[method-assign]
             expected[tenant, slug] = body
-    await knowledge.ingestor.reconcile()
+    await knowledge.repairs.reconcile()
     for tenant in ("acme", "other"):
         assert await in_step(knowledge, Namespace(tenant, B))
         found = {p.slug: p.text for p in await knowledge.retriever.search(tenant, B, "alpha delta zeta says", limit=9)}

@@ -72,7 +72,9 @@ class Intake:
 @pytest.fixture
 def intake(knowledge: Knowledge) -> Intake:
     jobs, clock = FakeJobs(), knowledge.clock
-    made = IngestJobs(knowledge.db, knowledge.ingestor, cast(Jobs, jobs), Audit(clock), clock, concurrency=2)
+    made = IngestJobs(
+        knowledge.db, knowledge.ingestor, knowledge.repairs, cast(Jobs, jobs), Audit(clock), clock, concurrency=2
+    )
     return Intake(knowledge, jobs, made)
 
 
@@ -155,7 +157,7 @@ async def test_a_document_whose_job_has_ended_is_failed(intake: Intake, ended: J
 
 async def test_the_start_leaves_a_document_with_a_job_to_its_job(intake: Intake) -> None:
     document = (await intake.submit(NOTE)).document
-    assert await intake.knowledge.ingestor.reconcile() == 0
+    assert await intake.knowledge.repairs.reconcile() == 0
     assert (await intake.document(document.id)).status == "queued"
 
 
