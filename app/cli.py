@@ -27,6 +27,7 @@ from app.principal import Principal
 from app.provision import load_local
 from app.settings import Settings, load_settings
 from app.telemetry.logs import configure_logs
+from app.terminal.command import chat
 
 Result = TypeVar("Result")
 STREAMS_SHARE = 0.8
@@ -103,6 +104,9 @@ def migrate() -> None:
     settings = load_settings()
     launch.prepare_home(settings)
     out.print(f"The database has schema {asyncio.run(migrate_database(settings))}.")
+
+
+cli.command()(chat)
 
 
 @cli.command()

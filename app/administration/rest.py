@@ -43,8 +43,9 @@ class Rest:
     async def get(self, path: str, **query: str | int) -> Any:
         return await self._call("GET", path, params=query)
 
-    async def post(self, path: str) -> Any:
-        return await self._call("POST", path)
+    async def post(self, path: str, document: Any = None) -> Any:
+        """`document` as JSON, or no body."""
+        return await self._call("POST", path, document=document)
 
     async def delete(self, path: str) -> Any:
         return await self._call("DELETE", path)
@@ -78,24 +79,30 @@ class Rest:
         path: str,
         *,
         form: Callable[[], aiohttp.FormData] | None = None,
+        document: Any = None,
         params: Mapping[str, str | int] | None = None,
     ) -> Any:
         for _ in range(MOST_WAITS):
-            status, headers, body = await self._once(method, path, form() if form else None, params)
+            status, headers, body = await self._once(method, path, form() if form else None, document, params)
             if status not in (429, 503):
                 break
             asked = parse_retry_after(headers.get("Retry-After"), system_clock())
             await asyncio.sleep(min(asked or 1.0, LONGEST_WAIT_S))
         if status >= 300:
-            raise Refused(_sentence(status, body))
+            raise Refused(sentence(status, body))
         return orjson.loads(body) if body else None
 
     async def _once(
-        self, method: str, path: str, form: aiohttp.FormData | None, params: Mapping[str, str | int] | None
+        self,
+        method: str,
+        path: str,
+        form: aiohttp.FormData | None,
+        document: Any,
+        params: Mapping[str, str | int] | None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         try:
             async with self._session.request(
-                method, self._address + path, data=form, params=params, allow_redirects=False
+                method, self._address + path, data=form, json=document, params=params, allow_redirects=False
             ) as answer:
                 return answer.status, answer.headers, await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -115,7 +122,8 @@ def _local_key(settings: Settings) -> str:
         ) from error
 
 
-def _sentence(status: int, body: bytes) -> str:
+def sentence(status: int, body: bytes) -> str:
+    """What the server says of a refusal."""
     try:
         return str(orjson.loads(body)["detail"])
     except (orjson.JSONDecodeError, KeyError, TypeError):

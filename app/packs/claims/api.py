@@ -25,6 +25,7 @@ from app.packs.claims.schemas import (
     claim_filter,
 )
 from app.packs.claims.service import ClaimsService
+from app.packs.claims.tools import BOT
 from app.principal import Principal, Role
 
 MEMBERS_PATH = "/v1/claims/members"
@@ -138,3 +139,7 @@ def _add_chat(router: APIRouter, kit: Kit, answering: Answering) -> None:
         last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
     ) -> Response:
         return conversations.resume(principal, scope=CHAT_PATH, stream_id=stream_id, last_event_id=last_event_id)
+
+    @router.delete("/v1/claims/memory", status_code=204, summary="Forget what was said with the claims assistant")
+    async def forget(principal: CurrentUser) -> None:
+        await kit.memory.forget(principal.tenant_id, principal.user, BOT)

@@ -16,6 +16,7 @@ OPEN_TO_USERS = {
     ("GET", "/v1/claims/balance"),
     ("GET", "/v1/claims/policies"),
     ("GET", "/v1/claims/{number}"),
+    ("DELETE", "/v1/claims/memory"),
     ("POST", "/v1/claims/chat"),
     ("GET", "/v1/claims/chat/streams/{stream_id}"),
 }

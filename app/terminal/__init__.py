@@ -1,0 +1,1 @@
+"""`trellis chat`: a person at a terminal talks to an assistant over the API."""
