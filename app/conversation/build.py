@@ -18,6 +18,7 @@ from app.conversation.replay import Replayer
 from app.conversation.sameness import Sameness
 from app.conversation.semantic import SemanticAnswers
 from app.conversation.upstream import Upstream
+from app.conversation.writing import DecisionWriter
 from app.governance.audit import Audit
 from app.governance.flags import Flags
 from app.knowledge.base import Embedder, VectorStore
@@ -63,8 +64,7 @@ def build_assistant(parts: Parts) -> Assistant:
     semantic = SemanticAnswers(parts.store, parts.embedder, Sameness.load(guess))
     kept = KeptAnswers(parts.caches.answers, semantic, parts.flags, parts.metrics, chores, guess.is_small)
     upstream = Upstream(
-        db=parts.db,
-        audit=parts.audit,
+        writer=DecisionWriter(parts.db, parts.audit),
         metrics=parts.metrics,
         agent=parts.agent,
         retriever=parts.retriever,

@@ -3,17 +3,15 @@
 import hashlib
 from typing import Any, Final
 
-from sqlalchemy import insert
-
 from app.agent.talk import TalkResult
 from app.conversation.events import Answer
 from app.conversation.evidence import passage_row
 from app.conversation.turn import Course
-from app.governance.audit import Audit
+from app.conversation.writing import DecisionWriter
+from app.governance.audit import AuditNote
 from app.governance.decisions import trigger_key
-from app.governance.models import Decision, DecisionState
+from app.governance.models import DecisionState
 from app.ids import new_id
-from app.storage.db import Database
 
 ANSWERED: Final = "answered"
 REFUSED: Final = "refused"
@@ -27,14 +25,12 @@ def subject_of(user: str) -> str:
     return f"user_{hashlib.blake2b(user.encode(), digest_size=20).hexdigest()}"
 
 
-async def record(db: Database, audit: Audit, course: Course, answer: Answer, result: TalkResult | None) -> None:
+async def record(writer: DecisionWriter, course: Course, answer: Answer, result: TalkResult | None) -> None:
     """The decision and its audit entry, in one transaction."""
-    principal, spec = course.asked.principal, course.asked.spec
-    row = _row(course, answer, result)
+    spec, row = course.asked.spec, _row(course, answer, result)
     data = {"pack": spec.pack, "bot": spec.bot, "action": row["action"], "prompt_version": answer.prompt_version}
-    async with db.transaction() as session:
-        await session.execute(insert(Decision), [row])
-        await audit.record(session, principal, "decision.made", answer.decision_id, data)
+    note = AuditNote(course.asked.principal, "decision.made", answer.decision_id, data)
+    await writer.write(row, note)
 
 
 def _row(course: Course, answer: Answer, result: TalkResult | None) -> dict[str, Any]:

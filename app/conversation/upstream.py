@@ -16,11 +16,10 @@ from app.conversation.kept import KeptAnswers
 from app.conversation.phrases import Phrases
 from app.conversation.record import record
 from app.conversation.turn import Asked, Course
-from app.governance.audit import Audit
+from app.conversation.writing import DecisionWriter
 from app.knowledge.boosts import History as Likings
 from app.knowledge.retrieve import BOOSTS, Retriever
 from app.knowledge.rewriting import Rewriter
-from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 
 _CUT_OFF: Final = frozenset({"length", "content_filter"})
@@ -30,8 +29,7 @@ _CUT_OFF: Final = frozenset({"length", "content_filter"})
 class Upstream:
     """Runs turns. Holds nothing of one, and no database session while a model answers."""
 
-    db: Database
-    audit: Audit
+    writer: DecisionWriter
     metrics: Metrics
     agent: Agent
     retriever: Retriever
@@ -88,7 +86,7 @@ class Upstream:
                 text = self.phrases.refusal(asked.question)
                 yield Token(text)
         answer = course.answer(text, result)
-        await record(self.db, self.audit, course, answer, result)
+        await record(self.writer, course, answer, result)
         await self._keep(course, answer, result)
         self._observe(asked, answer)
         yield Done(answer)

@@ -39,6 +39,16 @@ _MOVE = (
 
 
 @dataclass(frozen=True, slots=True)
+class AuditNote:
+    """An entry to be; see `Audit.record` for what its fields hold."""
+
+    principal: Principal
+    action: str
+    subject: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditBreak:
     """The first place where a tenant's chain does not hold, and why."""
 
@@ -85,32 +95,39 @@ class Audit:
         subjects: Sequence[tuple[str, Mapping[str, Any]]],
     ) -> None:
         """Appends an entry for each subject and its data, all of one action; otherwise as `record`."""
-        if not subjects:
+        await self.record_notes(session, [AuditNote(principal, action, subject, data) for subject, data in subjects])
+
+    async def record_notes(self, session: AsyncSession, notes: Sequence[AuditNote]) -> None:
+        """Appends entries of any principals, each to its tenant's chain, in the order given; otherwise as `record`."""
+        if not notes:
             return
         # Our own rows first: whoever holds the head waits for nothing more.
         await session.flush()
-        seq, prev_hash = await _lock_head(session, principal.tenant_id)
+        # In one order everywhere: two that write to the same chains wait for each other, never both.
+        for tenant_id in sorted({note.principal.tenant_id for note in notes}):
+            await self._append(session, tenant_id, [note for note in notes if note.principal.tenant_id == tenant_id])
+        if self._metrics is not None:
+            self._metrics.audit_entries.inc(len(notes))
+
+    async def _append(self, session: AsyncSession, tenant_id: str, notes: Sequence[AuditNote]) -> None:
+        seq, prev_hash = await _lock_head(session, tenant_id)
         entries = []
-        for number, (subject, data) in enumerate(subjects, start=seq + 1):
-            entries.append(self._entry(principal, action, subject, data, number, prev_hash))
+        for number, note in enumerate(notes, start=seq + 1):
+            entries.append(self._entry(note, number, prev_hash))
             prev_hash = entries[-1]["hash"]
         await session.execute(insert(_ENTRIES), entries)
-        await session.execute(_MOVE, {"of_tenant": principal.tenant_id, "to_seq": entries[-1]["seq"], "to": prev_hash})
-        if self._metrics is not None:
-            self._metrics.audit_entries.inc(len(entries))
+        await session.execute(_MOVE, {"of_tenant": tenant_id, "to_seq": entries[-1]["seq"], "to": prev_hash})
 
-    def _entry(
-        self, principal: Principal, action: str, subject: str, data: Mapping[str, Any], seq: int, prev_hash: str
-    ) -> dict[str, Any]:
+    def _entry(self, note: AuditNote, seq: int, prev_hash: str) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "id": new_id("audit"),
-            "tenant_id": principal.tenant_id,
+            "tenant_id": note.principal.tenant_id,
             "seq": seq,
             "created_at": self._clock(),
-            "actor": principal.actor,
-            "action": action,
-            "subject": scrub(subject),
-            "data": _canonical(scrub(data)),
+            "actor": note.principal.actor,
+            "action": note.action,
+            "subject": scrub(note.subject),
+            "data": _canonical(scrub(note.data)),
             "prev_hash": prev_hash,
         }
         entry["hash"] = _entry_hash(entry)
