@@ -16,7 +16,10 @@ from tests.support.components import require
 from tests.support.processes import wait_until
 from tests.support.server import Server, free_port
 
-PLACES = ("leads/overview", "leads", "leads/new", "decisions", "approvals", "audit", "flags", "flags/kill.leads")
+PLACES = (
+    *("leads/overview", "leads", "leads/new", "chat?bot=handbook", "chat/documents?bot=handbook"),
+    *("decisions", "approvals", "audit", "flags", "flags/kill.leads"),
+)
 LOCAL_PLACES = ("outbox", "calendar", "contacts")
 PAYLOAD = """<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"""
 UNLABELLED = """[...document.querySelectorAll('input:not([type=hidden]), select, textarea')]
