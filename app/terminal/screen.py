@@ -47,7 +47,7 @@ class Screen:
             self._said = ""
 
     def _finish(self, answer: Mapping[str, Any]) -> None:
-        if self._said != answer["text"]:
+        if self._said.strip() != answer["text"].strip():
             self._end_line()
             self._say(answer["text"])
         self._end_line()
