@@ -2,11 +2,13 @@
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from app import launch
 from app.container import LOCAL_TENANT, Container, Parts, open_container
@@ -16,7 +18,25 @@ from app.settings import load_settings
 Result = TypeVar("Result")
 LOCAL = LOCAL_TENANT
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
-out = Console()
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class PlainConsole(Console):
+    """Tables and lines hold what others wrote (titles, errors, names): it is shown as it is, without the characters
+    and the markup that would steer the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control is None and _CONTROL.search(segment.text):
+                yield Segment(_CONTROL.sub("", segment.text), segment.style)
+            else:
+                yield segment
+
+
+out = PlainConsole()
 
 
 async def _with_container(

@@ -22,6 +22,8 @@ MARKDOWN = "text/markdown"
 CHUNKS = "application/vnd.trellis.chunks+json"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,95}")
 _SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# Control characters and line ends: in a title or a tag they serve to break out of a line, in a terminal to steer it.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Rows and vectors of another cut of the same text are not the same: part of the content's hash.
 _CUT = "1"
 
@@ -59,6 +61,8 @@ class Page:
             raise InvalidInput(
                 f"The document '{self.slug}' may have at most {MAX_TAGS} tags, of 1 to 60 characters each."
             )
+        if any(_STEERING.search(line.strip()) for line in (self.title, *self.tags)):
+            raise InvalidInput(f"The title or a tag of '{self.slug}' holds a line break or a control character.")
         if not all(map(_is_text, (self.title, self.text, *self.tags))):
             raise InvalidInput(f"The document '{self.slug}' holds characters that are not text: save it as UTF-8.")
 
@@ -86,7 +90,8 @@ class File:
     def of(
         cls, slug: str, title: str | None, content: bytes, tags: Sequence[str], media_type: str, file_name: str
     ) -> Self:
-        return cls(slug, title, content, hashlib.sha256(content).hexdigest(), tuple(tags), media_type, file_name)
+        name = _STEERING.sub("", file_name) or "document"
+        return cls(slug, title, content, hashlib.sha256(content).hexdigest(), tuple(tags), media_type, name)
 
     @property
     def content_hash(self) -> str:

@@ -64,3 +64,19 @@ def test_chunks_that_are_given_are_bounded() -> None:
         given_chunks("a", "A", ["x" * 8_001], [])
     with pytest.raises(TooLarge):
         given_chunks("a", "A", ["x" * 8_000] * 130, []).check()
+
+
+@pytest.mark.parametrize("line", ["Pri\nces", "\x1b]0;owned\x07", "a\x9b2Jb", "a\u2028b", "a\0b"])
+def test_what_is_shown_as_one_line_holds_nothing_that_breaks_or_steers_it(line: str) -> None:
+    for page in (Page("prices", line, "text", ()), Page("prices", "Prices", "text", (line,))):
+        with pytest.raises(InvalidInput, match="control character"):
+            page.check()
+    file = File.of("prices", "Prices", b"text", (), "text/plain", f"{line}.txt")
+    file.check()
+    assert file.file_name.isprintable()
+    assert File.of("prices", None, b"text", (), "text/plain", "\x1b\n").file_name == "document"
+
+
+def test_a_title_in_any_script_is_taken() -> None:
+    for title in ("Prix\u00a0: 5\u00a0€", "価格", "\u202bמחירים\u202c", "a\u200db", "Prices\n"):
+        Page("prices", title, "text", ()).check()
