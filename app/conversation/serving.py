@@ -14,7 +14,8 @@ from app.conversation.assistant import Assistant
 from app.conversation.events import CacheHit, Citation, Done, Event, Failed, Token, ToolUsed
 from app.conversation.spec import AssistantSpec
 from app.conversation.wire import dump
-from app.http.streaming import StreamEvent, Streams, problem_event, resume_after, unless_gone
+from app.http.leaving import unless_gone
+from app.http.streaming import StreamEvent, Streams, problem_event, resume_after
 from app.memory import Turn
 from app.principal import Principal
 

@@ -7,25 +7,28 @@ first event is always `start`: it names the stream and the address to come back 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import orjson
 import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.errors import InvalidInput, NotFound, Retryable, TrellisError, Unavailable
+from app.errors import InvalidInput, NotFound, RateLimited, Retryable, TrellisError, Unavailable
+from app.http.leaving import Abandoned, first_of, gone
 from app.http.problems import InternalError
 from app.ids import new_id
-from app.principal import Principal
+from app.principal import Principal, Role
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 1_000
 MAX_STREAMS: Final = 2_000
+MAX_USER_STREAMS: Final = 8
+"""That one end user has running at the same time; a key may speak for many, and is bounded by its rate."""
 MAX_STREAM_BYTES: Final = 4 << 20
 MAX_KEPT_BYTES: Final = 64 << 20
 """Of finished streams together; one that is still running is bounded by `MAX_STREAM_BYTES` alone."""
@@ -33,7 +36,6 @@ _LEAST_GRACE_S: Final = 1.0
 _HEARTBEAT: Final = b": \n\n"
 _OPENING: Final = f"retry: {RETRY_MS}\n\n".encode()
 _log = structlog.get_logger(__name__)
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,6 @@ class StreamTimes:
 
 class ShuttingDown(Unavailable):
     code, title = "shutting-down", "The server is being stopped"
-
-
-class Abandoned(TrellisError):
-    status, code, title = 499, "abandoned", "Nobody was listening"
 
 
 class Stream:
@@ -153,9 +151,10 @@ class Streams:
         """Begins a stream and returns it with its first event there; one that nobody reads then is given up.
 
         What `events` raises before that is raised here; later it becomes the event `error`, the last one.
-        Raises ShuttingDown while the process ends, Unavailable where it has too many streams open.
+        Raises ShuttingDown while the process ends, Unavailable where it has too many streams open, RateLimited where an
+        end user has.
         """
-        self._admit()
+        self._admit(principal)
         stream = Stream(new_id("str"), _owner(principal), scope)
         failed: list[Exception] = []
         stream.task = asyncio.create_task(self._produce(stream, events, failed), name="stream")
@@ -260,13 +259,18 @@ class Streams:
             self._close_with(stream, Abandoned("Nobody read the answer any more, so it was stopped: ask again."))
             stream.task.cancel()
 
-    def _admit(self) -> None:
-        """Makes room for one more stream. Raises ShuttingDown, Unavailable."""
+    def _admit(self, principal: Principal) -> None:
+        """Makes room for one more stream. Raises ShuttingDown, Unavailable, RateLimited."""
         if self._draining:
             raise _stopping()
+        if principal.role is Role.USER and self._running(_owner(principal)) >= MAX_USER_STREAMS:
+            raise RateLimited(f"You have {MAX_USER_STREAMS} answers under way: wait for one of them.", retry_after=1)
         self._trim(MAX_STREAMS - 1)
         if len(self._streams) >= MAX_STREAMS:
             raise Unavailable("This server streams as many answers as it can: ask again in a moment.", retry_after=2)
+
+    def _running(self, owner: tuple[str, str]) -> int:
+        return sum(stream.owner == owner and not stream.settled for stream in self._streams.values())
 
     def _settle(self, stream: Stream) -> None:
         """A finished stream stays for those who come back."""
@@ -318,7 +322,7 @@ class EventStreamResponse(Response):
         self._streams.enter(self._stream)
         try:
             # Watched beside the sending: a model that is silent would hide a client that has gone.
-            await _first_of(asyncio.create_task(self._send(send)), asyncio.create_task(_gone(receive)))
+            await first_of(asyncio.create_task(self._send(send)), asyncio.create_task(gone(receive)))
         finally:
             self._streams.leave(self._stream)
 
@@ -336,7 +340,7 @@ def resume_after(stream: Stream, last_event_id: str | None) -> int:
     if not last_event_id:
         return 0
     stream_id, _, number = last_event_id.rpartition(".")
-    if stream_id != stream.id or not number.isascii() or not number.isdigit() or int(number[:9]) > stream.length:
+    if stream_id != stream.id or not number.isascii() or not number.isdigit() or int(number) > stream.length:
         raise InvalidInput("'Last-Event-ID' is not the id of an event of this stream: send the last one that came.")
     return int(number)
 
@@ -362,38 +366,12 @@ def wants_stream(accept: str | None) -> bool:
     return accept is not None and MEDIA_TYPE in accept.lower()
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives; it is cancelled when the client goes away before. Raises Abandoned then, and as the work."""
-    working = asyncio.create_task(work)
-    await _first_of(working, asyncio.create_task(_gone(receive)))
-    if working.cancelled():
-        raise Abandoned("The client went away before the answer was there.")
-    return working.result()
-
-
 def _start(stream: Stream) -> StreamEvent:
     return StreamEvent("start", orjson.dumps({"stream_id": stream.id, "resume": stream.address}))
 
 
 def _stopping() -> ShuttingDown:
     return ShuttingDown("The server is being stopped: ask again in a moment.", retry_after=1)
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _first_of(*tasks: asyncio.Task[Any]) -> None:
-    """Waits for the first to end and ends the others. Raises what it raised."""
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _owner(principal: Principal) -> tuple[str, str]:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import BudgetExceeded, InvalidInput, NotFound, Unavailable
+from app.errors import BudgetExceeded, InvalidInput, NotFound, RateLimited, Unavailable
 from app.http import streaming
-from app.http.streaming import Abandoned, ShuttingDown, Stream, StreamEvent, Streams, StreamTimes, resume_after
+from app.http.leaving import Abandoned, unless_gone
+from app.http.streaming import ShuttingDown, Stream, StreamEvent, Streams, StreamTimes, resume_after
 from app.principal import Principal, Role
 
 ANN = Principal("acme", "key_ann", Role.AGENT)
@@ -326,7 +327,9 @@ async def test_a_stream_that_does_not_end_in_time_is_told_that_the_server_stops(
     assert sum(event["event"] == "error" for event in events) == 1
 
 
-@pytest.mark.parametrize("sent", ["other.1", "{id}.4", "{id}.-1", "{id}.1.1", "{id}.٣", "{id}.", "{id}", ".1"])
+@pytest.mark.parametrize(
+    "sent", ["other.1", "{id}.4", "{id}.-1", "{id}.1.1", "{id}.٣", "{id}.", "{id}", ".1", "{id}.00000000099"]
+)
 async def test_the_id_of_no_event_of_the_stream_is_refused(sent):
     async with streams_of() as streams:
         stream = await streams.open(ANN, SCOPE, Source().say("a", "b").end().events())
@@ -340,7 +343,7 @@ async def test_the_id_of_no_event_of_the_stream_is_refused(sent):
 async def test_a_client_that_goes_away_before_the_first_event_ends_the_work_at_once():
     async with streams_of() as streams:
         source, client = Source(), Client()
-        opening = asyncio.create_task(streaming.unless_gone(client.receive, streams.open(ANN, SCOPE, source.events())))
+        opening = asyncio.create_task(unless_gone(client.receive, streams.open(ANN, SCOPE, source.events())))
         await asyncio.sleep(0.01)
         client.goes.set()
         with pytest.raises(Abandoned):
@@ -356,9 +359,9 @@ async def test_work_for_a_client_that_stays_gives_its_result_or_its_error():
             raise error
         return "done"
 
-    assert await streaming.unless_gone(Client().receive, work(None)) == "done"
+    assert await unless_gone(Client().receive, work(None)) == "done"
     with pytest.raises(NotFound):
-        await streaming.unless_gone(Client().receive, work(NotFound("Nothing.")))
+        await unless_gone(Client().receive, work(NotFound("Nothing.")))
 
 
 @given(
@@ -397,3 +400,17 @@ async def piece(streams: Streams, stream: Stream, have: list[dict[str, Any]], tu
     client.goes.set()
     await reading
     return frames(client.body)
+
+
+async def test_an_end_user_has_a_few_answers_under_way_and_no_more() -> None:
+    user, other = (Principal("acme", f"user:{one}", Role.USER, user_id=one) for one in ("u-1", "u-2"))
+    sources = [Source().say("a") for _ in range(streaming.MAX_USER_STREAMS)]
+    async with streams_of() as streams:
+        opened = [await streams.open(user, SCOPE, source.events()) for source in sources]
+        with pytest.raises(RateLimited, match="under way"):
+            await streams.open(user, SCOPE, Source().say("a").events())
+        for who in (other, ANN):
+            await streams.open(who, SCOPE, Source().say("a").end().events())
+        sources[0].end()
+        await read(streams, opened[0])
+        await streams.open(user, SCOPE, Source().say("a").events())
