@@ -95,8 +95,8 @@ class CachedHistory:
 
 
 def _key(tenant_id: str, user: str) -> str:
-    # As JSON, so that no two pairs of names make the same key.
-    return "liking:" + orjson.dumps([tenant_id, user]).decode()
+    # As JSON, so that no two pairs of names make the same key; hashed, since the tenant's index names it for a while.
+    return "liking:" + hashlib.blake2b(orjson.dumps([tenant_id, user]), digest_size=16).hexdigest()
 
 
 def _faded(entry: tuple[float, str], now: datetime) -> float:
