@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol
@@ -16,6 +16,11 @@ from app.errors import Unavailable
 
 KEPT_TURNS: Final = 10
 KEPT_FOR: Final = timedelta(hours=24)
+KEPT_BOTS: Final = 50
+MAX_BYTES: Final = 32 << 20
+# What Python keeps for a talk and for a turn beside their texts.
+_TALK_BYTES: Final = 1_000
+_TURN_BYTES: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +68,27 @@ class _Talk:
     turns: deque[Turn] = field(default_factory=lambda: deque(maxlen=KEPT_TURNS))
     summary: tuple[str, datetime] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        texts = [turn.text for turn in self.turns] + [self.summary[0] if self.summary else ""]
+        return _TALK_BYTES + _TURN_BYTES * len(self.turns) + sum(map(len, texts))
+
 
 class LocalMemory:
     """`ConversationMemory` inside one process: lost at its end, as the embedded default may.
 
     Args:
-        users: whose conversations are kept at most; those of the one who was away longest go first.
+        max_bytes: of all users together; the conversations of the one who was away longest go first. Of one user the
+            last `KEPT_BOTS` bots are remembered.
     """
 
-    def __init__(self, clock: Clock, *, users: int = 10_000) -> None:
+    def __init__(self, clock: Clock, *, max_bytes: int = MAX_BYTES) -> None:
+        def size(talks: dict[str, _Talk]) -> int:
+            return min(max_bytes, sum(talk.size for talk in talks.values()))
+
         self._clock = clock
-        self._talks: LRUCache[tuple[str, str], dict[str, _Talk]] = LRUCache(users)
+        self._talks: LRUCache[tuple[str, str], dict[str, _Talk]] = LRUCache(max_bytes, size)
 
     def peek(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
         """`recent`, at once."""
@@ -81,7 +96,7 @@ class LocalMemory:
 
     def put(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
         """`add`, at once."""
-        self._kept(tenant_id, bot, user).turns.extend(turns)
+        self._change(tenant_id, bot, user, lambda talk: talk.turns.extend(turns))
 
     async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
         return self.peek(tenant_id, bot, user)
@@ -93,13 +108,18 @@ class LocalMemory:
         return self._summary(self._talk(tenant_id, bot, user))
 
     async def summarise(self, tenant_id: str, bot: str, user: str, text: str) -> None:
-        self._kept(tenant_id, bot, user).summary = text, self._clock()
+        def change(talk: _Talk) -> None:
+            talk.summary = text, self._clock()
+
+        self._change(tenant_id, bot, user, change)
 
     async def forget(self, tenant_id: str, user: str, bot: str | None = None) -> None:
         if bot is None:
             self._talks.pop((tenant_id, user), None)
         else:
-            self._talks.get((tenant_id, user), {}).pop(bot, None)
+            talks = self._talks.get((tenant_id, user), {})
+            if talks.pop(bot, None):
+                self._talks[tenant_id, user] = talks
 
     async def export(self, tenant_id: str, user: str) -> Mapping[str, Conversation]:
         talks = self._talks.get((tenant_id, user), {})
@@ -112,8 +132,14 @@ class LocalMemory:
     def _talk(self, tenant_id: str, bot: str, user: str) -> _Talk:
         return self._talks.get((tenant_id, user), {}).get(bot) or _Talk()
 
-    def _kept(self, tenant_id: str, bot: str, user: str) -> _Talk:
-        return self._talks.setdefault((tenant_id, user), {}).setdefault(bot, _Talk())
+    def _change(self, tenant_id: str, bot: str, user: str, change: Callable[[_Talk], None]) -> None:
+        talks = self._talks.get((tenant_id, user), {})
+        talk = talks.pop(bot, None) or _Talk()
+        change(talk)
+        talks[bot] = talk
+        if len(talks) > KEPT_BOTS:
+            del talks[next(iter(talks))]
+        self._talks[tenant_id, user] = talks
 
     def _summary(self, talk: _Talk) -> str | None:
         if talk.summary is None or talk.summary[1] <= self._clock() - KEPT_FOR:
