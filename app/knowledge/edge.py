@@ -94,7 +94,8 @@ class EdgeVectors:
         await self._run(self._delete, namespace, "document_id", list(document_ids))
 
     async def delete_chunks(self, namespace: Namespace, chunk_ids: Sequence[str]) -> None:
-        await self._run(self._delete, namespace, "id", list(chunk_ids))
+        if chunk_ids:
+            await self._run(self._delete, namespace, "id", list(chunk_ids))
 
     async def drop(self, namespace: Namespace) -> None:
         await self._run(self._drop, namespace)
@@ -152,6 +153,9 @@ class EdgeVectors:
         return known.engine if known else None
 
     def _ensure(self, namespace: Namespace, dimension: int) -> None:
+        known = self._shards.get(namespace)
+        if known is not None and known.dimension == dimension:
+            return
         for other in self._stored(namespace).keys() - {dimension}:
             self._drop_shard(namespace, other)
         if namespace not in self._shards:

@@ -97,24 +97,25 @@ class Generations:
         return known
 
     async def written(self, tenant_id: str, bot: str) -> tuple[Generation, ...]:
-        """What every put and delete must reach, the active one first; read anew each time.
-
-        Whoever puts a document keeps its text first and asks then: a candidate that is not in the answer lists the
-        documents after that, and finds the new text.
-        """
+        """What every put and delete must reach, the active one first; read anew each time."""
         # The writer: a replica may not know of a candidate yet.
         async with self._db.transaction() as session:
-            return await self._written(session, tenant_id, bot)
+            return await self.written_in(session, tenant_id, bot)
 
     async def followers(self, tenant_id: str, bot: str) -> tuple[Generation, ...]:
         """Those that every change must reach and that neither answer nor are being filled by a build."""
         async with self._db.transaction() as session:
-            _, *others = await self._written(session, tenant_id, bot)
+            _, *others = await self.written_in(session, tenant_id, bot)
             building = GenerationRow.state == GenerationState.BUILDING
             filled = {row.id for row in await GenerationRepository(session, tenant_id).all(building)}
         return tuple(one for one in others if one.id not in filled)
 
-    async def _written(self, session: AsyncSession, tenant_id: str, bot: str) -> tuple[Generation, ...]:
+    async def written_in(self, session: AsyncSession, tenant_id: str, bot: str) -> tuple[Generation, ...]:
+        """As `written`, in a transaction of the writer.
+
+        Whoever puts a document keeps its text first and asks then: a candidate that is not in the answer lists the
+        documents after that, and finds the new text. One that misses it all the same is brought it by `Repairs`.
+        """
         state = await IndexRepository(session, tenant_id).state(bot)
         rows = await GenerationRepository(session, tenant_id).kept_up(bot, state)
         found = {row.id: _generation(row) for row in rows}

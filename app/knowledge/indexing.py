@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 import stamina
@@ -27,8 +27,11 @@ from app.telemetry.spans import KNOWLEDGE_EMBED, KNOWLEDGE_UPSERT, span
 Result = TypeVar("Result")
 
 BATCH = 64
+# Cutting and screening this much takes under a millisecond: a thread would cost about as much.
+INLINE_CHARACTERS = 2_000
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 INTERNAL = "An internal error stopped it: try again, and if it stays look at the server's log."
+_NONE: frozenset[str] = frozenset()
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +53,13 @@ class Cut:
         return [chunk for chunk in self.chunks if chunk.id not in self.findings]
 
 
+class Plan(NamedTuple):
+    """Which chunks are ready already; and whether the document had no rows before, hence nowhere a vector."""
+
+    ready: frozenset[str]
+    first: bool
+
+
 class Indexer:
     """Rows first (`plan`), vectors batch by batch (`embed`), then what they replaced goes (`settle`).
 
@@ -66,13 +76,14 @@ class Indexer:
         self._clock = clock
 
     async def cut(self, document: Document, generation: Generation) -> Cut:
-        # Regular expressions over a long document: not on the event loop.
+        if len(document.body) <= INLINE_CHARACTERS:
+            return _cut(document, generation)
         return await asyncio.to_thread(_cut, document, generation)
 
     async def plan(
         self, session: AsyncSession, document: Document, cuts: Sequence[Cut], *, alone: bool = False
-    ) -> frozenset[str]:
-        """Rows for the cuts: new ones `queued`, vanished ones superseded. The ids of those that are ready already.
+    ) -> Plan:
+        """Rows for the cuts: new ones `queued`, vanished ones superseded.
 
         `alone`: the rows of other generations stay as they are.
         """
@@ -87,9 +98,9 @@ class Indexer:
         touched = {cut.generation.id for cut in cuts} if alone else {row.generation for row in known.values()}
         gone = [row.id for row in known.values() if row.id not in wanted and row.generation in touched]
         await rows.mark([id for id in gone if not known[id].superseded], superseded=True)
-        return ready
+        return Plan(ready, not known)
 
-    async def embed(self, document: Document, cut: Cut, ready: frozenset[str], *, attempts: int = 1) -> int:
+    async def embed(self, document: Document, cut: Cut, plan: Plan, *, attempts: int = 1) -> int:
         """Vectors for the clean chunks that have none, in batches; then those of vanished chunks go. How many were new.
 
         `attempts` above 1 waits for an embedder or a store that is away. Raises Overtaken; what fails is on the rows
@@ -98,9 +109,9 @@ class Indexer:
         namespace = namespace_of(document, cut.generation)
         embedder = self._generations.embedder(cut.generation.embedder)
         await self._store.ensure(namespace, embedder.dimension)
-        stored = (await self._store.chunk_ids(namespace, document.id)).get(document.id, frozenset())
+        stored = _NONE if plan.first else (await self._store.chunk_ids(namespace, document.id)).get(document.id, _NONE)
         clean = cut.clean
-        fresh = [chunk for chunk in clean if chunk.id not in ready or chunk.id not in stored]
+        fresh = [chunk for chunk in clean if chunk.id not in plan.ready or chunk.id not in stored]
         for number, batch in enumerate(_batches(fresh)):
             if number:
                 await self._mark_before(document, fresh[(number - 1) * BATCH : number * BATCH])
@@ -109,21 +120,24 @@ class Indexer:
         self._metrics.ingest_chunks.inc(len(fresh))
         return len(fresh)
 
-    async def settle(self, session: AsyncSession, document: Document, cut: Cut) -> Document:
+    async def settle(self, session: AsyncSession, document: Document, cut: Cut, plan: Plan) -> Document:
         """The rows are `ready`, superseded ones gone. The document as it is now, locked. Raises Overtaken."""
         kept = await present(session, document)
-        await ChunkRepository(session, document.tenant_id).settle(document.id, cut.generation.id)
+        rows = ChunkRepository(session, document.tenant_id)
+        if not plan.first:
+            await rows.remove_superseded(document.id)
+        await rows.settle(document.id, cut.generation.id)
         return kept
 
-    async def follow(self, document: Document, cut: Cut, ready: frozenset[str]) -> int:
+    async def follow(self, document: Document, cut: Cut, plan: Plan) -> int:
         """A planned cut into a generation that does not answer; how many chunks were new. Raises Overtaken.
 
         What fails is on the rows, not raised: the document answers, the generation is behind.
         """
         try:
-            embedded = await self.embed(document, cut, ready)
+            embedded = await self.embed(document, cut, plan)
             async with self._db.transaction() as session:
-                await self.settle(session, document, cut)
+                await self.settle(session, document, cut, plan)
         except Overtaken:
             raise
         except Exception as error:
@@ -153,10 +167,10 @@ class Indexer:
         try:
             async with self._db.transaction() as session:
                 await present(session, document)
-                ready = await self.plan(session, document, cuts, alone=True)
-            await self.embed(document, cuts[0], ready, attempts=attempts)
+                plan = await self.plan(session, document, cuts, alone=True)
+            await self.embed(document, cuts[0], plan, attempts=attempts)
             async with self._db.transaction() as session:
-                await self.settle(session, document, cuts[0])
+                await self.settle(session, document, cuts[0], plan)
         except Overtaken:
             await self.withdraw(document, cuts)
             return False

@@ -18,7 +18,7 @@ from app.ids import new_id
 from app.knowledge.base import Namespace, Reader, VectorStore
 from app.knowledge.chunking import front_matter
 from app.knowledge.generations import FIRST, Generation, Generations
-from app.knowledge.indexing import Cut, Indexer, Overtaken, present, sentence
+from app.knowledge.indexing import Cut, Indexer, Overtaken, Plan, present, sentence
 from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.page import File, Page, check_scope, title_of
 from app.knowledge.repository import DocumentHeads, DocumentRepository, UploadRepository
@@ -111,7 +111,8 @@ class Ingestor:
             document, _ = await self.keep(session, tenant_id, bot, Page(slug, title, text, tuple(tags)))
             # Nobody else is to take it up.
             document.job_id = None
-        return await self._ingest(document, None, attempts=1)
+            written = await self._generations.written_in(session, tenant_id, bot)
+        return await self._ingest(document, None, written, attempts=1)
 
     async def put_page(self, tenant_id: str, bot: str, source: str) -> Ingested:
         """A Markdown page whose front matter holds `slug`, `title` and perhaps `tags`."""
@@ -129,10 +130,9 @@ class Ingestor:
         given.check()
         check_scope(tenant_id, bot)
         documents = DocumentRepository(session, tenant_id)
-        document = await documents.by_slug(bot, given.slug)
-        if document is None:
-            document = documents.add(self._blank(bot, given.slug))
-        elif document.content_hash == given.content_hash and self._stands(document):
+        known = await documents.by_slug(bot, given.slug)
+        document = known or documents.add(self._blank(bot, given.slug))
+        if known and document.content_hash == given.content_hash and self._stands(document):
             return document, False
         self._fill_in(document, given)
         try:
@@ -142,7 +142,7 @@ class Ingestor:
         uploads = UploadRepository(session, tenant_id)
         if isinstance(given, File):
             await uploads.put(document, given.content)
-        else:
+        elif known:
             await uploads.remove(document.id)
         return document, True
 
@@ -153,10 +153,9 @@ class Ingestor:
         """
         async with self._db.transaction() as session:
             document = await DocumentRepository(session, tenant_id).get(document_id)
-            upload = await UploadRepository(session, tenant_id).find(document_id)
-            if document.status != DocumentStatus.READY:
-                document.status = DocumentStatus.PROCESSING
-        return await self._ingest(document, upload.content if upload else None, attempts=attempts)
+            content = await self._content(session, document)
+            written = await self._generations.written_in(session, tenant_id, document.bot)
+        return await self._ingest(document, content, written, attempts=attempts)
 
     async def delete(self, tenant_id: str, bot: str, slug: str) -> None:
         """As `remove`, by slug."""
@@ -210,7 +209,19 @@ class Ingestor:
             if kept is not None and kept.content_hash == document.content_hash:
                 kept.status, kept.last_error = DocumentStatus.FAILED, sentence(error)
 
-    async def _ingest(self, document: Document, content: bytes | None, *, attempts: int) -> Ingested:
+    async def _content(self, session: AsyncSession, document: Document) -> bytes | None:
+        """The file that is still to be read, whose document is `processing` from now on."""
+        if document.file_name is None:
+            return None
+        upload = await UploadRepository(session, document.tenant_id).find(document.id)
+        if upload is None:
+            return None
+        document.status = DocumentStatus.PROCESSING
+        return upload.content
+
+    async def _ingest(
+        self, document: Document, content: bytes | None, written: Sequence[Generation], *, attempts: int
+    ) -> Ingested:
         if document.status == DocumentStatus.READY:
             self._metrics.ingest_documents.labels(outcome="unchanged").inc()
             return _outcome(document, embedded=0, changed=False)
@@ -218,7 +229,7 @@ class Ingestor:
         async with self._locks.setdefault((document.tenant_id, document.id), asyncio.Lock()):
             try:
                 await self._read(document, content)
-                done, outcome = await self._index(document, attempts), "ready"
+                done, outcome = await self._index(document, written, attempts), "ready"
             except Overtaken:
                 done, outcome = await self._overtaken(document), "overtaken"
             except Exception as error:
@@ -229,17 +240,16 @@ class Ingestor:
         self._metrics.ingest_duration_seconds.observe(perf_counter() - started)
         return done
 
-    async def _index(self, document: Document, attempts: int) -> Ingested:
-        written = await self._generations.written(document.tenant_id, document.bot)
+    async def _index(self, document: Document, written: Sequence[Generation], attempts: int) -> Ingested:
         cuts = [await self._indexer.cut(document, generation) for generation in written]
-        ready = await self._plan(document, cuts)
+        plan = await self._plan(document, cuts)
         active, *others = cuts
         try:
-            embedded = await self._indexer.embed(document, active, ready, attempts=attempts)
-            kept = await self._finish(document, active)
+            embedded = await self._indexer.embed(document, active, plan, attempts=attempts)
+            kept = await self._finish(document, active, plan)
             await self._forget_answers(document_tag(document.tenant_id, document.id))
             for cut in others:
-                embedded += await self._indexer.follow(document, cut, ready)
+                embedded += await self._indexer.follow(document, cut, plan)
         except Overtaken:
             await self._indexer.withdraw(document, cuts)
             raise
@@ -259,23 +269,24 @@ class Ingestor:
         document.body, document.warnings = found.text, list(found.warnings)
         Page(document.slug, document.title, document.body, tuple(document.tags)).check()
 
-    async def _plan(self, document: Document, cuts: Sequence[Cut]) -> frozenset[str]:
+    async def _plan(self, document: Document, cuts: Sequence[Cut]) -> Plan:
         async with self._db.transaction() as session:
             kept = await present(session, document)
-            ready = await self._indexer.plan(session, kept, cuts)
+            plan = await self._indexer.plan(session, kept, cuts)
             kept.status, kept.last_error = DocumentStatus.PROCESSING, None
             kept.title, kept.body, kept.warnings = document.title, document.body, document.warnings
             kept.chunk_count, kept.quarantined_count = len(cuts[0].chunks), len(cuts[0].findings)
             first = (cut.generation.embedder for cut in cuts if cut.generation.id == FIRST)
             kept.embedder = next(first, "")
-        return ready
+        return plan
 
-    async def _finish(self, document: Document, active: Cut) -> Document:
+    async def _finish(self, document: Document, active: Cut, plan: Plan) -> Document:
         namespace = Namespace(document.tenant_id, document.bot)
         async with self._db.transaction() as session:
-            kept = await self._indexer.settle(session, document, active)
+            kept = await self._indexer.settle(session, document, active, plan)
             kept.status = DocumentStatus.READY
-            await UploadRepository(session, document.tenant_id).remove(document.id)
+            if kept.file_name is not None:
+                await UploadRepository(session, document.tenant_id).remove(document.id)
             state = await self._versions.bump(session, namespace)
         self._versions.moved(namespace, state)
         return kept

@@ -155,10 +155,12 @@ class ChunkRepository(TenantRepository[ChunkRow]):
             held = (ChunkRow.tenant_id == self.tenant_id, ChunkRow.id.in_(part))
             await self.session.execute(update(ChunkRow).where(*held).values(**values))
 
+    async def remove_superseded(self, document_id: str) -> None:
+        """What was replaced goes; with the rows of generations that are no more."""
+        await self.session.execute(delete(ChunkRow).where(*self._of(document_id), ChunkRow.superseded.is_(True)))
+
     async def settle(self, document_id: str, generation: str) -> None:
-        """What is indexed is ready, and what it replaced goes; with the rows of generations that are no more."""
-        gone = ChunkRow.superseded.is_(True)
-        await self.session.execute(delete(ChunkRow).where(*self._of(document_id), gone))
+        """What is indexed is ready."""
         held = (ChunkRow.generation == generation, ChunkRow.status != DocumentStatus.READY)
         ready = update(ChunkRow).where(*self._of(document_id), *held)
         await self.session.execute(ready.values(status=DocumentStatus.READY, last_error=None))

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.governance.injection import EXCERPT, clean, suspicious
+from app.governance.injection import EXCERPT, _folded, clean, suspicious
 from app.governance.injection_rules import RULES
 
 ROOT = Path(__file__).parents[3]
@@ -208,3 +208,8 @@ def test_any_text_is_read_without_an_error_and_excerpts_are_short(text: str) -> 
 def test_ordinary_words_around_an_order_do_not_hide_it(order: tuple[str, str], before: str, after: str) -> None:
     text, rule = order
     assert rule in rules(f"{before}\n{text}\n{after}")
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_is_folded_as_any_other_text_is(text: str) -> None:
+    assert _folded(text) == text.casefold()
