@@ -7,6 +7,7 @@ arguments or its result: those hold what people wrote.
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Final
 
 from opentelemetry import trace
@@ -38,7 +39,13 @@ MEDIA_TYPE: Final = "trellis.knowledge.media_type"
 
 def tracer() -> trace.Tracer:
     """The app's tracer: free of cost until a tracer provider is set up."""
-    return trace.get_tracer("trellis")
+    return _tracer_of(trace.get_tracer_provider())
+
+
+# The SDK makes a new tracer for each who asks, which costs more than a span that is not sampled.
+@lru_cache(maxsize=4)
+def _tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
+    return provider.get_tracer("trellis")
 
 
 def span(name: str, attributes: Mapping[str, AttributeValue]) -> AbstractContextManager[trace.Span]:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cachetools import TTLCache
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.models import TenantTool, ToolMode
+from app.cache.known import Known
 from app.clock import Clock
 from app.governance.audit import Audit
 from app.ids import new_id
@@ -28,17 +28,11 @@ class ToolPolicies:
         self._db = db
         self._clock = clock
         self._audit = audit
-        self._known: TTLCache[str, Mapping[str, ToolMode]] = TTLCache(10_000, MAX_AGE_S, timer=monotonic)
+        self._known: Known[str, Mapping[str, ToolMode]] = Known(self._read, ttl_s=MAX_AGE_S, timer=monotonic)
 
     async def modes(self, tenant_id: str) -> Mapping[str, ToolMode]:
         """The tools that the tenant allows, by name."""
-        known = self._known.get(tenant_id)
-        if known is None:
-            async with self._db.reading() as session:
-                query = select(TenantTool.tool, TenantTool.mode).where(TenantTool.tenant_id == tenant_id)
-                rows = (await session.execute(query)).all()
-            known = self._known[tenant_id] = {tool: ToolMode(mode) for tool, mode in rows}
-        return known
+        return await self._known.get(tenant_id)
 
     async def set(self, session: AsyncSession, principal: Principal, tool: str, mode: ToolMode | None) -> None:
         """Allows the tool, at once or by approval, or takes it away (None), in the caller's transaction.
@@ -58,4 +52,10 @@ class ToolPolicies:
             row.mode, row.updated_at, row.updated_by = mode, now, principal.actor
         await session.flush()
         await self._audit.record(session, principal, "tool.policy", tool, {"mode": mode or "denied"})
-        self._known.pop(principal.tenant_id, None)
+        self._known.forget(principal.tenant_id)
+
+    async def _read(self, tenant_id: str) -> Mapping[str, ToolMode]:
+        async with self._db.reading() as session:
+            query = select(TenantTool.tool, TenantTool.mode).where(TenantTool.tenant_id == tenant_id)
+            rows = (await session.execute(query)).all()
+        return {tool: ToolMode(mode) for tool, mode in rows}

@@ -1,16 +1,16 @@
 """Bots: how each answers, kept at hand so that an answer from a cache asks no database."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.prompts import Prompt
 from app.agent.tools import Effect
+from app.cache.known import Known
 from app.conversation.spec import AssistantSpec
 from app.errors import Forbidden, InvalidInput, NotFound
 from app.governance.experiments import Arm, Definition, assign
@@ -64,7 +64,7 @@ class Bots:
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._known: TTLCache[tuple[str, str], _Known] = TTLCache(KNOWN_BOTS, KNOWN_S, timer=time.monotonic)
+        self._known: Known[tuple[str, str], _Known] = Known(self._read, ttl_s=KNOWN_S, size=KNOWN_BOTS)
         self._specs: LRUCache[tuple[str, str, str, tuple[str, ...], str | None], AssistantSpec] = LRUCache(KNOWN_BOTS)
 
     async def spec(self, principal: Principal, name: str) -> AssistantSpec:
@@ -73,18 +73,18 @@ class Bots:
         Raises NotFound for a bot without settings and documents, and for an end user where it is not open to them;
         Forbidden below its tier.
         """
-        return self._spec(principal, name, await self._look(principal.tenant_id, name))
+        return self._spec(principal, name, await self._known.get((principal.tenant_id, name)))
 
     async def as_decided(self, principal: Principal, name: str, prompt_version: int | None) -> AssistantSpec:
         """How the bot answers now, with the prompt version of a decision. Raises NotFound."""
-        known = await self._look(principal.tenant_id, name)
+        known = await self._known.get((principal.tenant_id, name))
         return replace(
             self._build(name, known, known.tools, None), prompt=self._instructed(known.settings, prompt_version)
         )
 
     def peek(self, principal: Principal, name: str) -> AssistantSpec | None:
         """As `spec`, from memory alone; None where the bot was not read within the last second."""
-        known = self._known.get((principal.tenant_id, name))
+        known = self._known.peek((principal.tenant_id, name))
         return None if known is None else self._spec(principal, name, known)
 
     async def get(self, principal: Principal, name: str) -> BotOut:
@@ -136,15 +136,10 @@ class Bots:
 
     def changed(self, principal: Principal, name: str) -> None:
         """Forgets what was at hand."""
-        self._known.pop((principal.tenant_id, name), None)
+        self._known.forget((principal.tenant_id, name))
 
-    async def _look(self, tenant_id: str, name: str) -> _Known:
-        known = self._known.get((tenant_id, name))
-        if known is None:
-            known = self._known[tenant_id, name] = await self._read(tenant_id, name)
-        return known
-
-    async def _read(self, tenant_id: str, name: str) -> _Known:
+    async def _read(self, key: tuple[str, str]) -> _Known:
+        tenant_id, name = key
         async with self._kit.ports.db.reading() as session:
             bot = await BotRepository(session, tenant_id).named(name)
             if bot is None:
