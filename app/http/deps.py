@@ -68,15 +68,17 @@ def require(role: Role) -> Any:
     return Depends(checked)
 
 
-def user_limit(name: str, per_minute: int) -> Any:
+def user_limit(name: str, per_minute: int, *, keys: bool = True) -> Any:
     """A dependency that counts the request of a `CurrentUser` against a limit of each user's own.
 
-    `dependencies=[user_limit("claims-chat", 10)]` on a route; raises RateLimited beyond it.
+    `dependencies=[user_limit("claims-chat", 10)]` on a route; raises RateLimited beyond it. Without `keys` the holder
+    of an API key, who may speak for many, is bounded by the key's own rate alone.
     """
 
-    async def counted(request: Request, _principal: CurrentUser) -> None:
-        gate: Gate = request.app.state.gate
-        await gate.spend_user(request.scope, name, per_minute)
+    async def counted(request: Request, principal: CurrentUser) -> None:
+        if keys or principal.role is Role.USER:
+            gate: Gate = request.app.state.gate
+            await gate.spend_user(request.scope, name, per_minute)
 
     return Depends(counted)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as InPath
 
 from app.conversation.serving import ANSWERS, Conversations
-from app.http.deps import CurrentPrincipal, CurrentUser
+from app.http.deps import CurrentPrincipal, CurrentUser, user_limit
 from app.http.streaming import wants_stream
 from app.memory import Turn
 from app.pack import Kit
@@ -26,6 +26,8 @@ from app.packs.chat.schemas import (
 from app.principal import Principal
 
 SEED_PATH = "/chat"
+# Of an end user, answers from this process's cache not counted: the tenant's day is not one person's to spend.
+CHATS_A_MINUTE = 30
 InBot = Annotated[BotName, InPath()]
 LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 
@@ -44,6 +46,7 @@ def build_router(kit: Kit, bots: Bots) -> APIRouter:
 
 def _add_chat(router: APIRouter, kit: Kit, bots: Bots) -> None:
     conversations = Conversations(kit.assistant, kit.streams)
+    limits = [user_limit("chat", CHATS_A_MINUTE, keys=False)]
 
     async def respond(request: Request, principal: Principal, bot: str, body: ChatIn) -> Response:
         spec = await bots.spec(principal, bot)
@@ -53,11 +56,23 @@ def _add_chat(router: APIRouter, kit: Kit, bots: Bots) -> None:
             request, principal, spec, body.message, scope=chat_path(bot), stream=stream, history=history
         )
 
-    @router.post("/v1/bots/{bot}/chat", responses=ANSWERS, response_class=Response, summary="Ask a bot")
+    @router.post(
+        "/v1/bots/{bot}/chat",
+        dependencies=limits,
+        responses=ANSWERS,
+        response_class=Response,
+        summary="Ask a bot",
+    )
     async def chat(request: Request, bot: InBot, body: ChatIn, principal: CurrentUser) -> Response:
         return await respond(request, principal, bot, body)
 
-    @router.post(SEED_PATH, responses=ANSWERS, response_class=Response, summary="Ask a bot, named in the body")
+    @router.post(
+        SEED_PATH,
+        dependencies=limits,
+        responses=ANSWERS,
+        response_class=Response,
+        summary="Ask a bot, named in the body",
+    )
     async def chat_by_id(request: Request, body: SeedChatIn, principal: CurrentUser) -> Response:
         return await respond(request, principal, body.bot_id, body)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.governance.keys import create_key
+from app.packs.chat.api import CHATS_A_MINUTE
 from app.packs.chat.bots import Bots
 from app.packs.chat.models import AnswerFeedback
 from app.principal import Principal, Role, Tier
@@ -295,6 +296,26 @@ async def test_for_an_end_user_a_bot_that_is_not_open_to_them_is_one_that_there_
         told.append((found.status_code, found.json()["detail"].replace(bot, "?")))
     assert set(told) == {told[-1]}
     assert told[-1][0] == 404
+
+
+async def test_an_end_user_asks_no_more_in_a_minute_than_one_person_does(service):
+    await put_bot(service, "open", open_to_users=True)
+    ann, bob = await signed_in(service, "ann"), await signed_in(service, "bob")
+    small_talk = [await ask(service, f"hello {'!' * number}", "open", ann) for number in range(CHATS_A_MINUTE // 2)]
+    body = {"bot_id": "open", "message": "thanks"}
+    small_talk += [
+        await service.client.post("/chat", json=body | {"history": [], "stream": True}, headers=ann)
+        for _ in range(CHATS_A_MINUTE - len(small_talk))
+    ]
+    assert {answer.status_code for answer in small_talk} == {200}
+    for refused in (
+        await ask(service, "Who pays?", "open", ann),
+        await service.client.post("/chat", json=body | {"stream": True}, headers=ann),
+    ):
+        assert refused.status_code == 429
+        assert f"{CHATS_A_MINUTE} requests a minute" in refused.json()["detail"]
+    assert (await ask(service, "Who pays?", "open", bob)).status_code == 200
+    assert (await ask(service, "Who pays?", "open")).status_code == 200
 
 
 async def test_a_bots_tools_are_an_end_users_only_where_they_are_for_users(service):
