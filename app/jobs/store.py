@@ -106,9 +106,10 @@ class Store:
 
     def finished_naming(self, ids: Collection[str]) -> list[str]:
         """The ids of finished and of waiting jobs whose payload holds one of these ids as a value."""
-        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
+        schema = "" if self.embedded else f"{SCHEMA}."
         query = text(
-            f"SELECT workflow_uuid, inputs FROM {table} WHERE status <> 'PENDING' AND inputs IS NOT NULL"  # noqa: S608
+            f"SELECT status.workflow_uuid, input.inputs FROM {schema}workflow_status AS status "  # noqa: S608 - a constant
+            f"JOIN {schema}workflow_input AS input USING (workflow_uuid) WHERE status.status <> 'PENDING'"
         )
         wanted = frozenset(ids)
         with self.engine.connect().execution_options(yield_per=_PAGE) as connection:

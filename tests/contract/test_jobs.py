@@ -464,3 +464,42 @@ async def test_a_commit_wakes_the_worker_and_a_backlog_keeps_it_awake(
         await reaches(jobs, job_id, JobState.DONE)
     await jobs.stop(5)
     assert len(recorder.ran) == 11
+
+
+async def test_jobs_of_an_erased_record_go_with_what_their_steps_said(
+    jobs: Jobs, database: Database, recorder: Recorder
+) -> None:
+    recorder.broken = True
+    recorder.gate.clear()
+    ada, ben = {"lead_id": "lead_ada1"}, {"lead_id": "lead_ben1", "note": "lead_ada1 said"}
+    await enqueue(database, jobs, "three_steps", "failed", ada)
+    await enqueue(database, jobs, "plain", "other", ben)
+    await enqueue(database, jobs, "gated", "running", ada)
+    await reaches(jobs, "failed", JobState.FAILED)
+    await reaches(jobs, "other", JobState.DONE)
+    await until(lambda: recorder.running == 1, "the gated job runs")
+    async with database.transaction() as session:
+        await jobs.enqueue(session, "plain", ada, job_id="later", delay_s=3600)
+    assert await jobs.erase([]) == 0
+    assert await jobs.erase(["lead_ada1", "lead_nobody"]) == 2
+    assert [await jobs.status(job_id) for job_id in ("failed", "later")] == [None, None]
+    assert "vendor is away" not in await steps_said(database)
+    assert [await kept(database, name) for name in ("input", "output")] == [{"other", "running"}, {"other"}]
+    assert [(await jobs.status(job_id)) is not None for job_id in ("other", "running")] == [True, True]
+    recorder.gate.set()
+    await reaches(jobs, "running", JobState.DONE)
+    assert await jobs.erase(["lead_ada1"]) == 1
+    assert await jobs.erase(["lead_ada1"]) == 0
+
+
+async def kept(database: Database, what: str) -> set[str]:
+    """The jobs whose input or output the engine still has."""
+    schema = "" if database.dialect == "sqlite" else "dbos."
+    async with database.reading() as session:
+        return set(await session.scalars(text(f"SELECT workflow_uuid FROM {schema}workflow_{what}")))
+
+
+async def steps_said(database: Database) -> str:
+    table = "operation_outputs" if database.dialect == "sqlite" else "dbos.operation_outputs"
+    async with database.reading() as session:
+        return str((await session.execute(text(f"SELECT * FROM {table}"))).all())

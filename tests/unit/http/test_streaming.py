@@ -414,3 +414,23 @@ async def test_an_end_user_has_a_few_answers_under_way_and_no_more() -> None:
         sources[0].end()
         await read(streams, opened[0])
         await streams.open(user, SCOPE, Source().say("a").events())
+
+
+async def test_an_erased_users_streams_end_and_are_kept_no_longer() -> None:
+    user, other = (Principal("acme", f"user:{one}", Role.USER, user_id=one) for one in ("u-1", "u-2"))
+    same_name = Principal("rival", "user:u-1", Role.USER, user_id="u-1")
+    running, ended = Source().say("a"), Source().say("a").end()
+    async with streams_of() as streams:
+        mine = [await streams.open(user, SCOPE, source.events()) for source in (running, ended)]
+        kept = [await streams.open(who, SCOPE, Source().say("a").end().events()) for who in (other, same_name)]
+        for stream in (mine[1], *kept):
+            await read(streams, stream)
+        assert streams.forget("acme", "u-1") == 2
+        assert [event["data"].get("code") for event in frames(await read(streams, mine[0]))][-1] == "abandoned"
+        assert streams.forget("acme", "u-1") == 0
+        for stream in mine:
+            with pytest.raises(NotFound):
+                streams.find(user, SCOPE, stream.id)
+        for who, stream in zip((other, same_name), kept, strict=True):
+            assert streams.find(who, SCOPE, stream.id) is stream
+    assert running.closed

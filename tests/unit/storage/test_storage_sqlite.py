@@ -82,3 +82,30 @@ async def test_a_cancelled_statement_leaves_a_usable_database(db):
     await asyncio.gather(running, return_exceptions=True)
     async with db.transaction() as session:
         assert await session.scalar(text("SELECT count(*) FROM things")) == 5
+
+
+async def test_what_was_deleted_is_in_none_of_the_files(db, tmp_path):
+    secrets = [f"nebelharfe-{number}" for number in range(500)]
+    async with db.transaction() as session:
+        await session.execute(text("INSERT INTO things (name) VALUES (:name)"), [{"name": name} for name in secrets])
+    async with db.transaction() as session:
+        await session.execute(text("UPDATE things SET name = 'x' || id WHERE id % 3 = 0"))
+    async with db.transaction() as session:
+        await session.execute(text("DELETE FROM things WHERE name LIKE 'nebelharfe%'"))
+    assert "nebelharfe" in said(tmp_path)
+    assert await db.forget_deleted()
+    assert "nebelharfe" not in said(tmp_path)
+
+
+async def test_a_reader_in_the_way_is_waited_for_and_then_named(db, monkeypatch):
+    monkeypatch.setattr("app.storage.db.LOG_WAIT_S", 0.05)
+    async with db.reading() as session:
+        await session.execute(text("SELECT * FROM things"))
+        async with db.transaction() as writing:
+            await writing.execute(text("DELETE FROM things"))
+        assert not await db.forget_deleted()
+    assert await db.forget_deleted()
+
+
+def said(folder):
+    return "".join(path.read_bytes().decode("latin-1") for path in folder.iterdir())
