@@ -109,7 +109,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 WARM = (("warm.docx", files.word()), ("warm.html", files.PAGE.encode()))
 FAILING = {
     "locked.pdf": (files.encrypted_pdf(files.REFUND, "secret"), "password"),
-    "cut.pdf": (files.pdf([files.REFUND] * 3)[:900], "damaged"),
+    "cut.pdf": (files.pdf([files.REFUND] * 3)[:900], "cut off"),
     "garbage.pdf": (b"%PDF-1.7\n" + bytes(range(256)) * 40, "PDF"),
     "round.pdf": (files.pdf_whose_pages_go_round(), "damaged"),
     "scanned.pdf": (files.scanned_pdf(), "text"),
