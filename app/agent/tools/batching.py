@@ -25,7 +25,7 @@ class Batcher(Generic[Item, Result]):
         self._task: asyncio.Task[None] | None = None
 
     def put(self, item: Item) -> "asyncio.Future[Result]":
-        """The item is worked on whether or not anybody waits for the result."""
+        """The item is worked on whether or not anybody waits, unless the future is cancelled before its batch began."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._task is None or self._task.done():
@@ -35,7 +35,9 @@ class Batcher(Generic[Item, Result]):
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-            await self._do(batch)
+            wanted = [(item, future) for item, future in batch if not future.cancelled()]
+            if wanted:
+                await self._do(wanted)
 
     async def _do(self, batch: Sequence[tuple[Item, "asyncio.Future[Result]"]]) -> None:
         try:

@@ -111,11 +111,15 @@ class EffectLedger:
             rows = await _rows(session, [claims[number] for number in known])
             for number in known:
                 row = rows[claims[number].tenant_id, claims[number].key]
-                claims[number] = await self._reclaim(session, wants[number], claims[number].id, row, now)
+                # A neighbour in this very batch runs as well, or two calls of one key would both run.
+                runs = row["claim"] in self._running or row["claim"] in new
+                claims[number] = await self._reclaim(session, wants[number], claims[number].id, row, now, runs=runs)
         self._running.update(claim.id for claim in claims if claim.verdict is Verdict.RUN)
         return claims
 
-    async def _reclaim(self, session: AsyncSession, want: Want, claim_id: str, row: RowMapping, now: datetime) -> Claim:
+    async def _reclaim(
+        self, session: AsyncSession, want: Want, claim_id: str, row: RowMapping, now: datetime, *, runs: bool
+    ) -> Claim:
         def found(verdict: Verdict) -> Claim:
             error = CUT_OFF if verdict is Verdict.PARKED and not row["error"] else row["error"]
             return Claim(verdict, claim_id, want.tenant_id, want.key, row["args"], row["receipt"], error)
@@ -125,7 +129,7 @@ class EffectLedger:
         if row["state"] in (EffectState.DONE, EffectState.PARKED):
             return found(Verdict.DONE if row["state"] == EffectState.DONE else Verdict.PARKED)
         if row["state"] == EffectState.CLAIMED:
-            if row["claim"] in self._running or (not want.repeatable and row["claimed_until"] > now):
+            if runs or (not want.repeatable and row["claimed_until"] > now):
                 return found(Verdict.BUSY)
             if not want.repeatable:
                 parked = await _swap(session, row, now, state=EffectState.PARKED, error=CUT_OFF)
