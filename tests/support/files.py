@@ -135,6 +135,11 @@ def external_entity(path: str) -> bytes:
     return word_with_entities(f'<!DOCTYPE d [<!ENTITY file SYSTEM "file://{path}">]>', "&file;")
 
 
+def external_entity_in_utf16(path: str) -> bytes:
+    xml = f'<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE d [<!ENTITY file SYSTEM "file://{path}">]><d>&file;</d>'
+    return repacked(word(), {WORD_XML: xml.encode("utf-16")})
+
+
 def word_with_macros() -> bytes:
     return repacked(word(), {"word/vbaProject.bin": b"\xd0\xcf\x11\xe0 Sub AutoOpen()"})
 

@@ -64,11 +64,12 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int, 
             size += len(block)
             if size > left:
                 raise _too_large(name)
-            if is_xml and _DECLARATION.search(tail + block):
+            # UTF-16 and UTF-32 put zeros between the letters.
+            if is_xml and _DECLARATION.search((tail + block).replace(b"\0", b"")):
                 raise Unreadable(
                     f"{name} declares XML entities, which no Word file needs: save it in Word again and upload that."
                 )
-            tail = block[-16:]
+            tail = block[-64:]
     return size
 
 

@@ -16,7 +16,7 @@ from app.conversation.serving import Conversations
 from app.governance.models import Decision
 from app.pack import Kit
 from app.packs.chat.bots import PACK, Bots
-from app.packs.chat.document_pages import DOCUMENTS, add_documents
+from app.packs.chat.document_pages import DOCUMENTS, InBot, add_documents
 from app.packs.chat.feedback import Feedback
 from app.packs.chat.schemas import BotOut, FeedbackIn
 from app.principal import Principal
@@ -74,7 +74,7 @@ def _add_talk(routes: APIRouter, kit: Kit, bots: Bots) -> None:
         return shell.page(request, "chat/talk.html", bots=known, chosen=chosen, turns=turns, longest=MAX_QUESTION)
 
     @routes.post("/bots/{bot}/forget")
-    async def forget(principal: ConsolePrincipal, bot: str) -> Response:
+    async def forget(principal: ConsolePrincipal, bot: InBot) -> Response:
         await kit.memory.forget(principal.tenant_id, principal.user, bot)
         return RedirectResponse(f"{CHAT}?bot={bot}", 303)
 
@@ -91,7 +91,7 @@ def _add_asking(routes: APIRouter, kit: Kit, bots: Bots) -> None:
     feedback = Feedback(kit)
 
     @routes.post("/bots/{bot}/ask")
-    async def ask(request: Request, principal: ConsolePrincipal, bot: str) -> Response:
+    async def ask(request: Request, principal: ConsolePrincipal, bot: InBot) -> Response:
         question = await read_form(request, QuestionForm)
         spec = await bots.spec(principal, bot)
         return await conversations.respond(
@@ -101,14 +101,14 @@ def _add_asking(routes: APIRouter, kit: Kit, bots: Bots) -> None:
     @routes.get("/bots/{bot}/ask/streams/{stream_id}")
     async def resume(
         principal: ConsolePrincipal,
-        bot: str,
+        bot: InBot,
         stream_id: str,
         last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
     ) -> Response:
         return conversations.resume(principal, scope=_ask_path(bot), stream_id=stream_id, last_event_id=last_event_id)
 
     @routes.post("/bots/{bot}/answers/{decision_id}/feedback")
-    async def judge(request: Request, principal: ConsolePrincipal, bot: str, decision_id: str) -> Response:
+    async def judge(request: Request, principal: ConsolePrincipal, bot: InBot, decision_id: str) -> Response:
         await feedback.give(principal, bot, decision_id, await read_form(request, FeedbackIn))
         return Response(status_code=204)
 

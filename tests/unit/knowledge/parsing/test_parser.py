@@ -199,6 +199,7 @@ async def test_the_parent_loads_no_parser() -> None:
         (lambda: files.word()[:-300], "cut.docx", "damaged or cut off"),
         (lambda: files.billion_laughs(), "laughs.docx", "declares XML entities"),
         (lambda: files.external_entity("/etc/hostname"), "reach.docx", "declares XML entities"),
+        (lambda: files.external_entity_in_utf16("/etc/hostname"), "wide.docx", "declares XML entities"),
         (lambda: files.word_with_macros(), "macro.docx", "carries macros"),
         (lambda: files.repacked(files.word(), {files.WORD_XML: b"<w:document"}), "broken.docx", "damaged"),
         (lambda: files.word_with_body(""), "blank.docx", "holds no text"),
