@@ -117,7 +117,7 @@ async def test_a_tool_that_is_taken_away_stops_within_a_second_in_every_process(
     outside = Outside(idempotent=True)
     room, elsewhere = (build_room(db, clock, tools=[outside.tool()]) for _ in range(2))
     now = [0.0]
-    elsewhere.policies._known = type(elsewhere.policies._known)(10, 1.0, timer=lambda: now[0])
+    elsewhere.policies._known._timer = lambda: now[0]
     await allow(room, "send")
     assert await elsewhere.policies.modes(AGENT.tenant_id) == {"send": ToolMode.ALLOW}
     await allow(room, "send", mode=None)
