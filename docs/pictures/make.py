@@ -1,10 +1,11 @@
 """Makes the pictures of this folder again: `.venv/bin/python docs/pictures/make.py`; needs Chromium (`make deps`).
 
 Starts a server on a free port over a data folder of its own, waits until the sample leads are decided, signs in by
-a one-time link and takes the overview and the explanation of a decision.
+a one-time link and takes the overview, the explanation of a decision, and a talk with the handbook's bot.
 """
 
 import asyncio
+import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +23,11 @@ from tests.support.server import Server, free_port  # noqa: E402
 WIDTH, SCALE = 1280, 1.5
 OVERVIEW_HEIGHT = 1000
 LANGUAGES = ("en", "de")
+QUESTIONS = ("How many days of paid leave does everybody have?", "Which treaty ended the Thirty Years War?")
+ASK = (
+    "(said => {{ document.querySelector('#message').value = said;"
+    " document.querySelector('#ask').requestSubmit() }})({})"
+)
 WAIT_S = 180.0
 
 
@@ -72,6 +78,12 @@ async def take(chromium: Path, server: Server, link: str, decision_id: str) -> N
         await page.picture(FOLDER / "overview.png", height=OVERVIEW_HEIGHT)
         await page.goto(f"{server.address}/console/decisions/{decision_id}")
         await page.picture(FOLDER / "decision.png")
+        await page.goto(f"{server.address}/console/chat?bot=handbook")
+        for number, question in enumerate(QUESTIONS):
+            await page.run(ASK.format(json.dumps(question)))
+            await page.wait_for(f"document.querySelectorAll('.turn.assistant .meta a').length > {number}")
+        await page.run("document.querySelector('.cited').click()")
+        await page.picture(FOLDER / "chat.png")
 
 
 if __name__ == "__main__":
