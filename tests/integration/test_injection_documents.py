@@ -276,9 +276,8 @@ def keep_out(asked: Sequence[str]) -> None:
         for case in CASES:
             if case["fate"] != "passes" and case["id"] not in SHARED_WORDS:
                 assert case["order"] not in text, case["id"]
-    told = [asked_text.replace(f"CL-2026-{OTHER}01", "") for asked_text in asked]
-    assert not any(FOREIGN.search(text.replace("Zyxomma", "")) for text in told)
-    assert not any("1 euro." in text and "Zyxomma: 1" in text for text in asked)
+        # The model's own guess comes back to it in the sentence that says that there is no such claim.
+        assert not FOREIGN.search(text.replace(f"CL-2026-{OTHER}01", ""))
 
 
 SHARED_WORDS = frozenset({"docx-comment", "docx-hidden", "docx-property", "end-of-passages"})
