@@ -10,10 +10,11 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import orjson
 import structlog
+from fastapi import Header
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -220,13 +221,16 @@ class Streams:
 
     async def close(self) -> None:
         """Ends every stream and forgets it."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
         tasks = [stream.task for stream in self._streams.values() if stream.task and not stream.task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # After the tasks: each that ends sets a timer of its own.
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._streams.clear()
+        self._kept_bytes = 0
 
     async def _produce(
         self, stream: Stream, events: AsyncGenerator[StreamEvent, None], failed: list[Exception]
@@ -359,6 +363,10 @@ def problem_event(
     problem = {"code": code, "title": title, "detail": detail, "status": status}
     problem |= {"retry_after": retry_after, "partial": partial}
     return StreamEvent("error", orjson.dumps(problem))
+
+
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
+"""What an endpoint that goes on with a stream takes, for `resume_after`."""
 
 
 def wants_stream(accept: str | None) -> bool:

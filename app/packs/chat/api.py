@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 
 from app.conversation.serving import ANSWERS, Conversations
 from app.http.deps import CurrentPrincipal, CurrentUser, user_limit
-from app.http.streaming import wants_stream
+from app.http.streaming import LastEventId, wants_stream
 from app.memory import Turn
 from app.pack import Kit
 from app.packs.chat.bots import Bots
@@ -29,7 +29,6 @@ SEED_PATH = "/chat"
 # Of an end user, answers from this process's cache not counted: the tenant's day is not one person's to spend.
 CHATS_A_MINUTE = 30
 InBot = Annotated[BotName, InPath()]
-LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 
 
 def chat_path(bot: str) -> str:
@@ -82,7 +81,7 @@ def _add_chat(router: APIRouter, kit: Kit, bots: Bots) -> None:
         response_class=Response,
         summary="Go on with a stream after its last event that arrived",
     )
-    async def resume(bot: InBot, stream_id: str, principal: CurrentUser, last_event_id: LastEvent = None) -> Response:
+    async def resume(bot: InBot, stream_id: str, principal: CurrentUser, last_event_id: LastEventId = None) -> Response:
         return conversations.resume(principal, scope=chat_path(bot), stream_id=stream_id, last_event_id=last_event_id)
 
     @router.delete("/v1/bots/{bot}/memory", status_code=204, summary="Forget what was said with this bot")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,9 +14,10 @@ from app.conversation.assistant import MAX_QUESTION
 from app.conversation.record import ANSWERED, REFUSED
 from app.conversation.serving import Conversations
 from app.governance.models import Decision
+from app.http.streaming import LastEventId
 from app.pack import Kit
 from app.packs.chat.bots import PACK, Bots
-from app.packs.chat.document_pages import DOCUMENTS, InBot, add_documents
+from app.packs.chat.document_pages import DOCUMENTS, MOST_BOTS, InBot, add_documents
 from app.packs.chat.feedback import Feedback
 from app.packs.chat.schemas import BotOut, FeedbackIn
 from app.principal import Principal
@@ -26,7 +27,6 @@ from app.web.places import BASE
 from app.web.shell import ConsolePrincipal, CurrentShell
 
 CHAT: Final = f"{BASE}/{PACK}"
-MOST_BOTS: Final = 200
 # Before and behind the name of the one who asked, in "Decided to ...".
 PHRASES: Final = {ANSWERED: ("answer", ""), REFUSED: ("tell", " that the documents do not say it")}
 HERE: Final = Path(__file__).parent
@@ -103,7 +103,7 @@ def _add_asking(routes: APIRouter, kit: Kit, bots: Bots) -> None:
         principal: ConsolePrincipal,
         bot: InBot,
         stream_id: str,
-        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         return conversations.resume(principal, scope=_ask_path(bot), stream_id=stream_id, last_event_id=last_event_id)
 

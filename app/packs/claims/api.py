@@ -3,13 +3,13 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.conversation.assistant import MAX_QUESTION
 from app.conversation.serving import ANSWERS, Conversations
 from app.http.deps import CurrentUser, require, user_limit
-from app.http.streaming import wants_stream
+from app.http.streaming import LastEventId, wants_stream
 from app.pack import Kit
 from app.packs.claims.answering import Answering
 from app.packs.claims.reading import read_members
@@ -136,7 +136,7 @@ def _add_chat(router: APIRouter, kit: Kit, answering: Answering) -> None:
     async def resume(
         stream_id: str,
         principal: CurrentUser,
-        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         return conversations.resume(principal, scope=CHAT_PATH, stream_id=stream_id, last_event_id=last_event_id)
 

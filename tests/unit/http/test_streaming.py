@@ -15,6 +15,7 @@ from app.http import streaming
 from app.http.leaving import Abandoned, unless_gone
 from app.http.streaming import ShuttingDown, Stream, StreamEvent, Streams, StreamTimes, resume_after
 from app.principal import Principal, Role
+from tests.support.sse import events_of
 
 ANN = Principal("acme", "key_ann", Role.AGENT)
 SCOPE = "/v1/bots/docs/chat"
@@ -87,16 +88,6 @@ class Client:
         return {name.decode(): value.decode() for name, value in self.start["headers"]}
 
 
-def frames(body: bytes) -> list[dict[str, Any]]:
-    """The events of a body, as a browser would read them."""
-    found = []
-    for block in body.decode().split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
-        if "event" in fields:
-            found.append({"id": fields["id"], "event": fields["event"], "data": orjson.loads(fields["data"])})
-    return found
-
-
 async def read(streams: Streams, stream: Stream, after: int = 0) -> bytes:
     client = Client()
     await streams.response(stream, after)({"type": "http"}, client.receive, client.send)
@@ -116,10 +107,10 @@ async def test_an_answer_begins_with_its_address_and_ends_with_its_last_event():
         stream = await streams.open(ANN, SCOPE, source.events())
         client = Client()
         await streams.response(stream)({"type": "http"}, client.receive, client.send)
-    events = frames(client.body)
-    assert [event["event"] for event in events] == ["start", "token", "token"]
-    assert events[0]["data"] == {"stream_id": stream.id, "resume": f"{SCOPE}/streams/{stream.id}"}
-    assert [event["id"] for event in events] == [f"{stream.id}.{number}" for number in (1, 2, 3)]
+    events = events_of(client.body)
+    assert [event.name for event in events] == ["start", "token", "token"]
+    assert events[0].data == {"stream_id": stream.id, "resume": f"{SCOPE}/streams/{stream.id}"}
+    assert [event.id for event in events] == [f"{stream.id}.{number}" for number in (1, 2, 3)]
     assert client.body.startswith(b"retry: 1000\n\n")
     assert client.headers["content-type"].startswith("text/event-stream")
     assert client.headers["cache-control"] == "no-store"
@@ -140,9 +131,9 @@ async def test_an_error_after_the_first_event_is_the_last_event_and_says_what_a_
     async with streams_of() as streams:
         source = Source().say("a").end(Unavailable("No model answers.", retry_after=7))
         stream = await streams.open(ANN, SCOPE, source.events())
-        events = frames(await read(streams, stream))
-    assert [event["event"] for event in events] == ["start", "token", "error"]
-    assert events[-1]["data"] == {
+        events = events_of(await read(streams, stream))
+    assert [event.name for event in events] == ["start", "token", "error"]
+    assert events[-1].data == {
         "code": "unavailable",
         "title": "Not available at the moment",
         "detail": "No model answers.",
@@ -156,7 +147,7 @@ async def test_an_unforeseen_error_tells_the_client_nothing_of_itself():
     async with streams_of() as streams:
         stream = await streams.open(ANN, SCOPE, Source().say("a").end(ValueError("secret of the inside")).events())
         body = await read(streams, stream)
-    assert frames(body)[-1]["data"]["code"] == "internal"
+    assert events_of(body)[-1].data["code"] == "internal"
     assert b"secret" not in body
 
 
@@ -171,9 +162,9 @@ async def test_a_client_that_comes_back_within_the_grace_gets_the_rest_and_nothi
         await reading
         assert not first.finished
         source.say("b").end()
-        last = frames(first.body)[-1]["id"]
+        last = events_of(first.body)[-1].id
         again = await read(streams, streams.find(ANN, SCOPE, stream.id), resume_after(stream, last))
-    assert [event["data"] for event in frames(again)] == [{"text": "b"}]
+    assert [event.data for event in events_of(again)] == [{"text": "b"}]
 
 
 async def test_nobody_reading_for_the_time_of_grace_ends_the_work_and_says_so_to_who_comes_late():
@@ -187,17 +178,19 @@ async def test_nobody_reading_for_the_time_of_grace_ends_the_work_and_says_so_to
         await reading
         assert not source.closed
         await eventually(lambda: source.closed)
-        late = frames(await read(streams, streams.find(ANN, SCOPE, stream.id)))
-    assert late[-1]["event"] == "error"
-    assert late[-1]["data"]["code"] == "abandoned"
+        late = events_of(await read(streams, streams.find(ANN, SCOPE, stream.id)))
+    assert late[-1].name == "error"
+    assert late[-1].data["code"] == "abandoned"
 
 
 async def test_a_stream_whose_first_reader_never_comes_is_given_up(monkeypatch):
     monkeypatch.setattr(streaming, "_LEAST_GRACE_S", 0.05)
     async with streams_of(StreamTimes(kept_s=60, grace_s=0)) as streams:
         source = Source().say("a")
-        await streams.open(ANN, SCOPE, source.events())
+        stream = await streams.open(ANN, SCOPE, source.events())
+        assert not source.closed
         await eventually(lambda: source.closed)
+    assert stream.ended
 
 
 async def test_each_going_away_has_the_whole_grace_again(monkeypatch):
@@ -223,7 +216,7 @@ async def test_one_of_two_readers_going_away_changes_nothing():
         streams.leave(stream)
         await asyncio.sleep(0.02)
         source.say("b").end()
-        assert [event["event"] for event in frames(await stays)] == ["start", "token", "token"]
+        assert [event.name for event in events_of(await stays)] == ["start", "token", "token"]
 
 
 async def test_a_silent_stream_is_kept_open_by_comments(monkeypatch):
@@ -236,7 +229,7 @@ async def test_a_silent_stream_is_kept_open_by_comments(monkeypatch):
         await client.until(b": \n\n: \n\n")
         source.say("b").end()
         await reading
-    assert [event["event"] for event in frames(client.body)] == ["start", "token", "token"]
+    assert [event.name for event in events_of(client.body)] == ["start", "token", "token"]
 
 
 @pytest.mark.parametrize(
@@ -296,9 +289,9 @@ async def test_an_answer_without_end_is_cut_and_its_maker_stopped(monkeypatch):
     async with streams_of() as streams:
         source = Source().say("a", *["x" * 300] * 20)
         stream = await streams.open(ANN, SCOPE, source.events())
-        events = frames(await read(streams, stream))
+        events = events_of(await read(streams, stream))
     assert source.closed
-    assert events[-1]["data"]["detail"].startswith("The answer is longer")
+    assert events[-1].data["detail"].startswith("The answer is longer")
 
 
 async def test_stopping_lets_a_running_stream_end_and_refuses_new_ones():
@@ -312,7 +305,7 @@ async def test_stopping_lets_a_running_stream_end_and_refuses_new_ones():
             await streams.open(ANN, SCOPE, Source().say("a").events())
         source.say("b").end()
         await draining
-        assert [event["event"] for event in frames(await reading)] == ["start", "token", "token"]
+        assert [event.name for event in events_of(await reading)] == ["start", "token", "token"]
 
 
 async def test_a_stream_that_does_not_end_in_time_is_told_that_the_server_stops():
@@ -321,10 +314,10 @@ async def test_a_stream_that_does_not_end_in_time_is_told_that_the_server_stops(
         stream = await streams.open(ANN, SCOPE, source.events())
         reading = asyncio.create_task(read(streams, stream))
         await streams.drain(0.02)
-        events = frames(await reading)
+        events = events_of(await reading)
     assert source.closed
-    assert (events[-1]["event"], events[-1]["data"]["code"]) == ("error", "shutting-down")
-    assert sum(event["event"] == "error" for event in events) == 1
+    assert (events[-1].name, events[-1].data["code"]) == ("error", "shutting-down")
+    assert sum(event.name == "error" for event in events) == 1
 
 
 @pytest.mark.parametrize(
@@ -382,10 +375,10 @@ def test_however_reading_is_cut_into_pieces_they_join_to_the_whole_stream_exactl
                 rest = rest[cut:]
                 have += await piece(streams, stream, have, cut)
             source.say(*rest).end(NotFound("Gone.") if fails else None)
-            have += frames(await read(streams, stream, resume_after(stream, have[-1]["id"] if have else None)))
-            assert [event["id"] for event in have] == [f"{stream.id}.{n + 1}" for n in range(len(have))]
-            assert [event["data"]["text"] for event in have if event["event"] == "token"] == texts
-            assert [event["event"] for event in have[len(texts) + 1 :]] == ["error"] * fails
+            have += events_of(await read(streams, stream, resume_after(stream, have[-1].id if have else None)))
+            assert [event.id for event in have] == [f"{stream.id}.{n + 1}" for n in range(len(have))]
+            assert [event.data["text"] for event in have if event.name == "token"] == texts
+            assert [event.name for event in have[len(texts) + 1 :]] == ["error"] * fails
 
     asyncio.run(run())
 
@@ -393,13 +386,13 @@ def test_however_reading_is_cut_into_pieces_they_join_to_the_whole_stream_exactl
 async def piece(streams: Streams, stream: Stream, have: list[dict[str, Any]], turns: int) -> list[dict[str, Any]]:
     """What a client gets that goes away after so many turns of the loop."""
     client = Client()
-    after = resume_after(stream, have[-1]["id"] if have else None)
+    after = resume_after(stream, have[-1].id if have else None)
     reading = asyncio.create_task(streams.response(stream, after)({"type": "http"}, client.receive, client.send))
     for _ in range(turns):
         await asyncio.sleep(0)
     client.goes.set()
     await reading
-    return frames(client.body)
+    return events_of(client.body)
 
 
 async def test_an_end_user_has_a_few_answers_under_way_and_no_more() -> None:
@@ -426,7 +419,7 @@ async def test_an_erased_users_streams_end_and_are_kept_no_longer() -> None:
         for stream in (mine[1], *kept):
             await read(streams, stream)
         assert streams.forget("acme", "u-1") == 2
-        assert [event["data"].get("code") for event in frames(await read(streams, mine[0]))][-1] == "abandoned"
+        assert [event.data.get("code") for event in events_of(await read(streams, mine[0]))][-1] == "abandoned"
         assert streams.forget("acme", "u-1") == 0
         for stream in mine:
             with pytest.raises(NotFound):
@@ -434,3 +427,16 @@ async def test_an_erased_users_streams_end_and_are_kept_no_longer() -> None:
         for who, stream in zip((other, same_name), kept, strict=True):
             assert streams.find(who, SCOPE, stream.id) is stream
     assert running.closed
+
+
+async def test_closing_ends_what_runs_and_keeps_neither_stream_nor_timer():
+    streams = Streams(LONG)
+    source = Source().say("a")
+    running = await streams.open(ANN, SCOPE, source.events())
+    finished = await streams.open(ANN, SCOPE, Source().say("b").end().events())
+    await read(streams, finished)
+    await streams.close()
+    assert source.closed
+    assert running.ended
+    assert not streams._streams
+    assert not streams._timers
