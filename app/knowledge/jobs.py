@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, RateLimited
 from app.governance.audit import Audit
 from app.ids import new_id
 from app.jobs.engine import Jobs
@@ -17,7 +17,7 @@ from app.knowledge.ingest import Ingestor
 from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.page import File, Page
 from app.knowledge.repair import Repairs
-from app.knowledge.repository import UNFINISHED, DocumentHeads, DocumentRepository, unfinished
+from app.knowledge.repository import UNFINISHED, DocumentHeads, DocumentRepository, UploadRepository, unfinished
 from app.principal import Principal, Role
 from app.storage.db import Database
 
@@ -28,6 +28,8 @@ QUEUE = "knowledge"
 UPKEEP = "knowledge.upkeep"
 # With waits of 1, 2, 4, 8, 16 and 30 s between them: an embedder that restarts does not fail an upload.
 ATTEMPTS = 7
+MAX_KEPT_BYTES = 2 << 30
+"""Of a tenant's files that wait to be read, or that could not be: they are in the database until then."""
 SWEPT_AT_ONCE = 200
 _ALIVE = (JobState.QUEUED, JobState.RUNNING)
 
@@ -55,6 +57,7 @@ class IngestJobs:
         clock: Clock,
         *,
         concurrency: int,
+        max_kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
         self._db = db
         self._ingestor = ingestor
@@ -63,15 +66,19 @@ class IngestJobs:
         self._audit = audit
         self._clock = clock
         self._concurrency = concurrency
+        self._max_kept_bytes = max_kept_bytes
 
     async def submit(self, session: AsyncSession, principal: Principal, bot: str, given: Page | File) -> Submitted:
         """Keeps the document, its file and its job together; the same content again queues nothing.
 
-        Raises Forbidden, InvalidInput, TooLarge, Conflict where another request puts the same slug in.
+        Raises Forbidden, InvalidInput, TooLarge, Conflict where another request puts the same slug in, RateLimited
+        where too many of the tenant's files wait.
         """
         principal.require(Role.AGENT)
         document, changed = await self._ingestor.keep(session, principal.tenant_id, bot, given)
         if changed:
+            if isinstance(given, File):
+                await self._refuse_flood(session, principal.tenant_id)
             await self._enqueue(session, document)
             about = {"bot": bot, "media_type": document.media_type, "bytes": document.size_bytes}
             await self._audit.record(session, principal, "document.submitted", document.id, about)
@@ -125,6 +132,14 @@ class IngestJobs:
             Schedule(RECONCILE_JOB, "47 * * * *", RECONCILE_JOB),
         )
         return jobs, queues, schedules
+
+    async def _refuse_flood(self, session: AsyncSession, tenant_id: str) -> None:
+        if await UploadRepository(session, tenant_id).kept_bytes() > self._max_kept_bytes:
+            raise RateLimited(
+                f"More than {self._max_kept_bytes >> 20:,} MB of files wait to be read, or could not be: send this one "
+                "again later, and delete the failed ones.",
+                retry_after=60,
+            )
 
     async def _enqueue(self, session: AsyncSession, document: Document) -> None:
         document.job_id = new_id(INGEST_JOB)

@@ -57,6 +57,12 @@ class UploadRepository(TenantRepository[Upload]):
         where = (Upload.tenant_id == self.tenant_id, Upload.id == document_id)
         await self.session.execute(delete(Upload).where(*where))
 
+    async def kept_bytes(self) -> int:
+        """Of the tenant's files that wait to be read, or that could not be."""
+        where = (Document.tenant_id == self.tenant_id, Document.status.in_((*UNFINISHED, DocumentStatus.FAILED)))
+        size = select(func.sum(Document.size_bytes)).where(*where, Document.file_name.is_not(None))
+        return await self.session.scalar(size) or 0
+
 
 class Standing(NamedTuple):
     """How a chunk's row stands, without its text."""

@@ -7,19 +7,20 @@ from typing import Any, cast
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import Conflict, Forbidden, NotFound, Unavailable
+from app.errors import Conflict, Forbidden, NotFound, RateLimited, Unavailable
 from app.governance.audit import Audit
 from app.jobs.engine import Jobs
 from app.jobs.port import JobContext, JobState
 from app.knowledge.jobs import INGEST_JOB, IngestJobs, Submitted
 from app.knowledge.models import Document
-from app.knowledge.page import Page
+from app.knowledge.page import File, Page
 from app.knowledge.repository import DocumentRepository
 from app.principal import Principal, Role
 from tests.unit.knowledge.conftest import Knowledge
 
 T, B = "acme", "docs"
 AGENT = Principal(T, "key_1", Role.AGENT)
+MAX_KEPT = 3_000
 NOTE = Page("note", "Note", "The room is cold.", ())
 
 
@@ -53,7 +54,7 @@ class Intake:
     jobs: FakeJobs
     intake: IngestJobs
 
-    async def submit(self, page: Page, principal: Principal = AGENT) -> Submitted:
+    async def submit(self, page: Page | File, principal: Principal = AGENT) -> Submitted:
         async with self.knowledge.db.transaction() as session:
             return await self.intake.submit(session, principal, B, page)
 
@@ -73,7 +74,14 @@ class Intake:
 def intake(knowledge: Knowledge) -> Intake:
     jobs, clock = FakeJobs(), knowledge.clock
     made = IngestJobs(
-        knowledge.db, knowledge.ingestor, knowledge.repairs, cast(Jobs, jobs), Audit(clock), clock, concurrency=2
+        knowledge.db,
+        knowledge.ingestor,
+        knowledge.repairs,
+        cast(Jobs, jobs),
+        Audit(clock),
+        clock,
+        concurrency=2,
+        max_kept_bytes=MAX_KEPT,
     )
     return Intake(knowledge, jobs, made)
 
@@ -107,6 +115,32 @@ async def test_a_viewer_puts_nothing_in(intake: Intake) -> None:
     document = (await intake.submit(NOTE)).document
     with pytest.raises(Forbidden):
         await intake.retry(document.id, viewer)
+
+
+async def test_files_that_wait_or_failed_leave_no_room_for_endless_more(intake: Intake) -> None:
+    def file(name: str) -> File:
+        return File.of(name, name, name.encode() * 1_000, (), "text/plain", f"{name}.txt")
+
+    ended = [(await intake.submit(file(name))).document for name in "abc"]
+    for tenant in (T, "rival"):
+        refused = await _refused(intake, file("d"), Principal(tenant, "key_1", Role.AGENT))
+        assert refused == (tenant == T)
+    assert len(intake.jobs.queued) == 4
+    assert not (await intake.submit(file("a"))).changed, "what is there already asks for no room"
+    assert (await intake.submit(NOTE)).changed, "a text is no file"
+    await intake.knowledge.ingestor.fail(ended[0], NotFound("Nothing."))
+    with pytest.raises(RateLimited, match="delete the failed ones"):
+        await intake.submit(file("d"))
+    await intake.knowledge.ingestor.delete(T, B, "a")
+    assert (await intake.submit(file("d"))).changed
+
+
+async def _refused(intake: Intake, file: File, principal: Principal = AGENT) -> bool:
+    try:
+        await intake.submit(file, principal)
+    except RateLimited:
+        return True
+    return False
 
 
 async def test_a_job_of_a_document_that_is_gone_ends_well(intake: Intake) -> None:
