@@ -39,7 +39,7 @@ class Embedders:
 
 
 class LateWordLlama:
-    """WordLlama, loaded in a thread when it is first used: the weights take 70 MB that most never need."""
+    """WordLlama, loaded in a thread when it is first used: its tokenizer takes 20 MB that most never need."""
 
     name = WordLlamaEmbedder.name
     dimension = WordLlamaEmbedder.dimension
