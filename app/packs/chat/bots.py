@@ -221,5 +221,5 @@ def _no_bot(name: str) -> NotFound:
     """Also for an end user whom the bot is not open to: they are told nothing of the tenant's other bots."""
     return NotFound(
         f"There is no bot '{name[:64]}': give it documents (POST /v1/bots/{name[:64]}/documents) or settings "
-        f"(PUT /v1/bots/{name[:64]})."
+        f"(PUT /v1/bots/{name[:64]}; end users may ask it where 'open_to_users' is true)."
     )
