@@ -1,7 +1,6 @@
 """Our arithmetic over WordLlama's files, beside the package's own."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from app.knowledge.word_vectors import BATCH, DIMENSION, WordVectors
 
 
 @pytest.fixture(scope="module")
-def package() -> Iterator[Any]:
+def package() -> Any:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     import wordllama
@@ -24,7 +23,7 @@ def package() -> Iterator[Any]:
     # Importing it sets the program's logging up.
     root.handlers[:] = handlers
     root.setLevel(level)
-    yield wordllama.WordLlama.load(cache_dir=str(Path(wordllama.__file__).parent), disable_download=True)
+    return wordllama.WordLlama.load(cache_dir=str(Path(wordllama.__file__).parent), disable_download=True)
 
 
 @pytest.fixture(scope="module")
