@@ -15,6 +15,7 @@ from app.errors import InvalidInput
 from app.governance.flags import FlagSpec
 from app.knowledge.base import Embedder, Hit, Passage, Vectors, VectorStore
 from app.knowledge.boosts import History, Liking
+from app.knowledge.calibration import Calibrations
 from app.knowledge.generations import Generations, Serving
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.ranking import Calibration, order
@@ -27,7 +28,6 @@ MAX_QUERY_CHARACTERS = 2000
 MAX_LIMIT = 50
 KNOWN_CHUNKS = 4096
 FOREIGN_WORTH = 0.5
-WORDLLAMA_CALIBRATION = Calibration(cosine=2.9, lexical=6.0, intercept=-4.6, floor=0.5)
 
 REWRITE = "retrieval.rewrite"
 BOOSTS = "retrieval.boosts"
@@ -63,9 +63,12 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was measured for an embedder and a collection: see docs/decisions/0009-hybrid-retrieval.md."""
+    """What was measured for an embedder and a collection: see docs/decisions/0009-hybrid-retrieval.md.
 
-    calibration: Calibration = WORDLLAMA_CALIBRATION
+    `calibration`: None takes that of the embedder, see `app.knowledge.calibration`.
+    """
+
+    calibration: Calibration | None = None
     dense_weight: float = DENSE_WEIGHT
     diversity: float = 0.0
 
@@ -150,6 +153,7 @@ class Retriever:
         self._switched_on = switched_on
         self._tuning = tuning or Tuning()
         self._ttl_s = ttl_s
+        self._calibrations = Calibrations()
         self._languages: LRUCache[str, str | None] = LRUCache(KNOWN_CHUNKS)
 
     async def search(
@@ -239,7 +243,8 @@ class Retriever:
         return [Passage(**fields) for fields in orjson.loads(raw)]
 
     async def _search(self, serving: Serving, search: _Search, liking: Liking) -> Sequence[Passage]:
-        question = await self._question(search.query, self._generations.embedder(serving.generation.embedder))
+        embedder = self._generations.embedder(serving.generation.embedder)
+        question = await self._question(search.query, embedder)
 
         def worth(hit: Hit) -> float:
             foreign = self._foreign(hit, question.language)
@@ -250,7 +255,8 @@ class Retriever:
             nearer = expand(question.vectors, order(hits, FEEDBACK_HITS, worth))
             hits = await self._hits(serving, search, question, nearer)
         best = order(hits, search.limit, worth, diversity=search.diversity)
-        return [self._passage(hit, question) for hit in best]
+        calibration = self._tuning.calibration or await self._calibrations.of(embedder)
+        return [_passage(hit, question, calibration) for hit in best]
 
     async def _hits(self, serving: Serving, search: _Search, question: _Question, vectors: Vectors) -> Sequence[Hit]:
         return await self._store.search(
@@ -276,17 +282,17 @@ class Retriever:
             self._languages[chunk.id] = self._guess(chunk.indexed_text)
         return self._languages[chunk.id] not in ("en", None, language)
 
-    def _passage(self, hit: Hit, question: _Question) -> Passage:
-        cosine = max((float(question.vectors[row] @ hit.vector) for row in question.topical), default=0.0)
-        calibration, chunk = self._tuning.calibration, hit.chunk
-        score = calibration.score(max(cosine, 0.0), hit.lexical)
-        return Passage(
-            chunk_id=chunk.id,
-            document_id=chunk.document_id,
-            slug=chunk.slug,
-            title=chunk.title,
-            heading=chunk.heading,
-            text=chunk.text,
-            score=score,
-            weak=score < calibration.floor,
-        )
+
+def _passage(hit: Hit, question: _Question, calibration: Calibration) -> Passage:
+    cosine = max((float(question.vectors[row] @ hit.vector) for row in question.topical), default=0.0)
+    chunk, score = hit.chunk, calibration.score(max(cosine, 0.0), hit.lexical)
+    return Passage(
+        chunk_id=chunk.id,
+        document_id=chunk.document_id,
+        slug=chunk.slug,
+        title=chunk.title,
+        heading=chunk.heading,
+        text=chunk.text,
+        score=score,
+        weak=score < calibration.floor,
+    )

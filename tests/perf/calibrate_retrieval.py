@@ -10,7 +10,7 @@ The fit uses the written questions and the off-topic ones; the leads only judge 
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,14 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
+from app.knowledge.base import Embedder, Vectors
+from app.knowledge.calibration import WORDLLAMA_CALIBRATION, linked, measure
+from app.knowledge.embedders import WordLlamaEmbedder, unit
 from app.knowledge.evaluation.workbench import workbench
 from app.knowledge.language import Glossary
 from app.knowledge.ranking import Calibration
-from app.knowledge.retrieve import WORDLLAMA_CALIBRATION, Tuning
+from app.knowledge.registry import wordllama_family
+from app.knowledge.retrieve import Tuning
 
 ROOT = Path(__file__).parents[2]
 LEADS = ROOT / "app/packs/leads"
@@ -94,10 +98,27 @@ def _place(entry: tuple[tuple[str, str], list[int]]) -> tuple[bool, bool]:
     return kind == "lead", language == "all"
 
 
-async def ask(found: Sequence[Question], glossary: Glossary) -> list[Answer]:
+class Crowded:
+    """An embedder whose vectors all point the same way, as those of many large models do: WordLlama's with a common
+    part, so that texts with nothing in common have a cosine of about 0.8."""
+
+    name, dimension = "crowded-257", 257
+
+    def __init__(self, whole: Embedder) -> None:
+        self._whole = whole
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = await self._whole.embed(texts)
+        return unit(np.hstack([vectors, np.full((len(texts), 1), 2.0, np.float32)]))
+
+
+Made = Callable[[Embedder], Embedder]
+
+
+async def ask(found: Sequence[Question], glossary: Glossary, as_embedded: Made = lambda one: one) -> list[Answer]:
     names = ("cosine", "lexical", "intercept", "floor")
     recording = Recording(*(getattr(WORDLLAMA_CALIBRATION, name) for name in names))
-    async with workbench(glossary=glossary, tuning=Tuning(recording)) as bench:
+    async with workbench(glossary=glossary, tuning=Tuning(recording), as_embedded=as_embedded) as bench:
         for page in sorted((LEADS / "sample/knowledge").glob("*.md")):
             await bench.ingestor.put_page(TENANT, BOT, page.read_text("utf-8"))
         answers = []
@@ -162,6 +183,18 @@ def floor_table(answers: Sequence[Answer], calibration: Calibration) -> Table:
     return table
 
 
+async def judge_another(found: Sequence[Question], as_embedded: Made, console: Console) -> None:
+    """Another embedder with WordLlama's calibration as it is, and with the one that is linked to it."""
+    wordllama = WordLlamaEmbedder()
+    embedder = as_embedded(wordllama)
+    spread = await measure(embedder)
+    await wordllama.close()
+    answers = await ask(found, Glossary.load(), as_embedded)
+    console.print(f"{embedder.name}, {spread}: not linked, then linked")
+    console.print(floor_table(answers, WORDLLAMA_CALIBRATION))
+    console.print(floor_table(answers, linked(spread)))
+
+
 def main() -> None:
     found = questions()
     full = asyncio.run(ask(found, Glossary.load()))
@@ -172,6 +205,8 @@ def main() -> None:
     console.print(f"fitted: {calibration}\nin use: {WORDLLAMA_CALIBRATION}")
     console.print("with the calibration in use:")
     console.print(floor_table(full, WORDLLAMA_CALIBRATION))
+    for made in (lambda whole: wordllama_family(whole)[-1], Crowded):
+        asyncio.run(judge_another(found, made, console))
 
 
 if __name__ == "__main__":

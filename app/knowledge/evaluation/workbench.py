@@ -1,7 +1,7 @@
 """The room put together in a folder that goes with it, for evaluations."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,15 @@ class Workbench:
 
 @asynccontextmanager
 async def workbench(
-    clock: Clock = system_clock, *, glossary: Glossary | None = None, tuning: Tuning | None = None
+    clock: Clock = system_clock,
+    *,
+    glossary: Glossary | None = None,
+    tuning: Tuning | None = None,
+    as_embedded: Callable[[Embedder], Embedder] = lambda wordllama: wordllama,
 ) -> AsyncIterator[Workbench]:
-    """Opens it empty; nothing is left behind."""
-    embedder = WordLlamaEmbedder()
+    """Opens it empty; nothing is left behind. `as_embedded` makes the embedder that is used out of WordLlama."""
+    wordllama = WordLlamaEmbedder()
+    embedder = as_embedded(wordllama)
     store = EdgeVectors.open(None)
     with tempfile.TemporaryDirectory(prefix="trellis-evaluation-") as folder:
         db = Database(f"sqlite+aiosqlite:///{Path(folder) / 'evaluation.db'}")
@@ -64,4 +69,4 @@ async def workbench(
         finally:
             await db.close()
             await store.close()
-            await embedder.close()
+            await wordllama.close()
