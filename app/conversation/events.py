@@ -1,6 +1,5 @@
 """What happens in one turn, in order: tokens, citations and tools as they come, then `Done` or `Failed`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -96,4 +95,3 @@ class Failed:
 
 
 Event = Token | Citation | ToolUsed | Done | Failed
-Events = Sequence[Event]

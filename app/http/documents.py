@@ -1,6 +1,6 @@
 """`/v1/bots/{bot}/documents`: what a bot may rest its answers on, taken in as durable jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.governance.audit import Audit
+from app.http.bots import InBot
 from app.http.deps import CurrentPrincipal, Once, require
 from app.http.uploads import FORM, JSON, StoreIn, TextIn, read_document
 from app.knowledge.generations import Generations, public_name
@@ -27,7 +28,6 @@ DOCUMENTS_PATH = "/v1/bots/{bot}/documents"
 STORE_PATH = "/embed_and_store"
 MOST_FINDINGS = 50
 
-Bot = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 DocumentId = Annotated[str, Path(max_length=64)]
 Admin = Annotated[Principal, require(Role.ADMIN)]
 Agent = Annotated[Principal, require(Role.AGENT)]
@@ -189,6 +189,7 @@ def documents_router(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["knowledge"])
     _add_intake(router, desk)
     _add_reading(router, desk)
+    _add_search(router, desk)
     _add_removal(router, desk)
     return router
 
@@ -209,7 +210,7 @@ def _add_intake(router: APIRouter, desk: Desk) -> None:
         openapi_extra=_body({FORM: _FORM_SCHEMA, JSON: TextIn.model_json_schema()}),
         summary="Put a document in, in place of what its slug held",
     )
-    async def put_document(bot: Bot, request: Request, principal: Agent, once: Once) -> Response:
+    async def put_document(bot: InBot, request: Request, principal: Agent, once: Once) -> Response:
         return await take(principal, once, bot, await read_document(request))
 
     @router.post(
@@ -227,7 +228,7 @@ def _add_intake(router: APIRouter, desk: Desk) -> None:
         response_model=DocumentAccepted,
         summary="Try a failed document again, from where it failed",
     )
-    async def retry_document(bot: Bot, document_id: DocumentId, principal: Agent, once: Once) -> Response:
+    async def retry_document(bot: InBot, document_id: DocumentId, principal: Agent, once: Once) -> Response:
         async def work(session: AsyncSession) -> DocumentAccepted:
             document = await desk.intake.retry(session, principal, bot, document_id)
             return _accepted(Submitted(document, changed=True))
@@ -238,7 +239,7 @@ def _add_intake(router: APIRouter, desk: Desk) -> None:
 def _add_reading(router: APIRouter, desk: Desk) -> None:
     @router.get(DOCUMENTS_PATH, summary="A bot's documents, newest first")
     async def list_documents(
-        bot: Bot,
+        bot: InBot,
         principal: CurrentPrincipal,
         status: DocumentStatus | None = None,
         slug: Annotated[str | None, Query(max_length=96)] = None,
@@ -253,7 +254,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
         return DocumentPage(items=[_out(document) for document in page.items], next_cursor=page.next_cursor)
 
     @router.get(f"{DOCUMENTS_PATH}/{{document_id}}", summary="How far a document is, and what was found in it")
-    async def get_document(bot: Bot, document_id: DocumentId, principal: CurrentPrincipal) -> DocumentDetail:
+    async def get_document(bot: InBot, document_id: DocumentId, principal: CurrentPrincipal) -> DocumentDetail:
         active = await desk.generations.active(principal.tenant_id, bot)
         async with desk.db.reading() as session:
             document = await _document(session, principal, bot, document_id)
@@ -264,7 +265,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
 
     @router.get(f"{DOCUMENTS_PATH}/{{document_id}}/chunks", summary="The pieces of a document, in reading order")
     async def list_chunks(
-        bot: Bot,
+        bot: InBot,
         document_id: DocumentId,
         principal: CurrentPrincipal,
         cursor: Annotated[int | None, Query(ge=0, le=1 << 31)] = None,
@@ -279,9 +280,11 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
         items = [ChunkOut.model_validate(row) for row in rows[:limit]]
         return ChunkPage(items=items, next_cursor=items[-1].ordinal if len(rows) > limit else None)
 
+
+def _add_search(router: APIRouter, desk: Desk) -> None:
     @router.get("/v1/bots/{bot}/search", summary="The passages that a question finds")
     async def search(
-        bot: Bot,
+        bot: InBot,
         principal: CurrentPrincipal,
         q: Annotated[str, Query(min_length=1, max_length=2000)],
         limit: Annotated[int, Query(ge=1, le=50)] = 5,
@@ -293,14 +296,14 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
 
 def _add_removal(router: APIRouter, desk: Desk) -> None:
     @router.delete(f"{DOCUMENTS_PATH}/{{document_id}}", status_code=204, summary="Take a document out of everything")
-    async def delete_document(bot: Bot, document_id: DocumentId, principal: Agent) -> None:
+    async def delete_document(bot: InBot, document_id: DocumentId, principal: Agent) -> None:
         async def audited(session: AsyncSession) -> None:
             await desk.audit.record(session, principal, "document.deleted", document_id, {"bot": bot})
 
         await desk.ingestor.remove(principal.tenant_id, bot, document_id, audited)
 
     @router.delete("/v1/bots/{bot}/knowledge", summary="Take all of a bot's documents out of everything")
-    async def delete_knowledge(bot: Bot, principal: Admin) -> Forgotten:
+    async def delete_knowledge(bot: InBot, principal: Admin) -> Forgotten:
         async def audited(session: AsyncSession) -> None:
             await desk.audit.record(session, principal, "knowledge.deleted", bot, {})
 
@@ -344,7 +347,7 @@ def _out(document: Document) -> DocumentOut:
 
 
 def _detail(
-    document: Document, active: str, counts: Mapping[str, Mapping[str, int]], quarantined: list[ChunkRow] | tuple[()]
+    document: Document, active: str, counts: Mapping[str, Mapping[str, int]], quarantined: Sequence[ChunkRow]
 ) -> DocumentDetail:
     indexes = [
         InIndex(

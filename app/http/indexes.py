@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.http.bots import InBot
 from app.http.deps import CurrentPrincipal, Once, require
 from app.knowledge.chunking import Bounds
 from app.knowledge.generations import public_name
@@ -17,7 +18,6 @@ from app.knowledge.reindex import IndexView, Reindexing
 from app.principal import Principal, Role
 from app.storage.db import Database
 
-Bot = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 GenerationId = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]
 Admin = Annotated[Principal, require(Role.ADMIN)]
 
@@ -119,18 +119,18 @@ def indexes_router(indexing: Indexing) -> APIRouter:
 
 def _add_reading(router: APIRouter, indexing: Indexing) -> None:
     @router.get("", summary="The generations of a bot's index, their progress and comparison")
-    async def show(bot: Bot, principal: CurrentPrincipal) -> IndexOut:
+    async def show(bot: InBot, principal: CurrentPrincipal) -> IndexOut:
         async with indexing.db.reading() as session:
             return index_out(bot, await indexing.reindexing.view(session, principal, bot))
 
     @router.get("/questions", summary="The bot's evaluation set")
-    async def questions(bot: Bot, principal: CurrentPrincipal) -> QuestionsIn:
+    async def questions(bot: InBot, principal: CurrentPrincipal) -> QuestionsIn:
         async with indexing.db.reading() as session:
             rows = await QuestionRepository(session, principal.tenant_id).of_bot(bot)
         return QuestionsIn(questions=[Asked(question=row.question, slugs=row.slugs) for row in rows])
 
     @router.put("/questions", summary="Put the evaluation set in place of the former")
-    async def put_questions(bot: Bot, body: QuestionsIn, principal: Admin) -> QuestionsIn:
+    async def put_questions(bot: InBot, body: QuestionsIn, principal: Admin) -> QuestionsIn:
         async with indexing.db.transaction() as session:
             await indexing.reindexing.ask(session, principal, bot, body.questions)
         return body
@@ -140,7 +140,7 @@ def _add_building(router: APIRouter, indexing: Indexing) -> None:
     reindexing = indexing.reindexing
 
     @router.post("/generations", status_code=202, response_model=Started, summary="Build another index beside")
-    async def build(bot: Bot, body: BuildIn, principal: Admin, once: Once) -> Response:
+    async def build(bot: InBot, body: BuildIn, principal: Admin, once: Once) -> Response:
         async def work(session: AsyncSession) -> Started:
             bounds = Bounds(**body.bounds.model_dump()) if body.bounds else None
             row, job_id = await reindexing.build(session, principal, bot, body.embedder, bounds)
@@ -149,7 +149,7 @@ def _add_building(router: APIRouter, indexing: Indexing) -> None:
         return await once.run(202, work)
 
     def job(change: Callable[..., Awaitable[str]]) -> Callable[..., Awaitable[Response]]:
-        async def endpoint(bot: Bot, generation: GenerationId, principal: Admin, once: Once) -> Response:
+        async def endpoint(bot: InBot, generation: GenerationId, principal: Admin, once: Once) -> Response:
             async def work(session: AsyncSession) -> Started:
                 return Started(generation=generation, job_id=await change(session, principal, bot, generation))
 
@@ -174,7 +174,7 @@ def _add_switching(router: APIRouter, indexing: Indexing) -> None:
     reindexing = indexing.reindexing
 
     @router.post("/switch", response_model=Pointed, summary="Let the candidate answer")
-    async def switch(bot: Bot, body: SwitchIn, principal: Admin, once: Once) -> Response:
+    async def switch(bot: InBot, body: SwitchIn, principal: Admin, once: Once) -> Response:
         async def work(session: AsyncSession) -> Pointed:
             state = await reindexing.switch(session, principal, bot, body.generation, force=body.force)
             return pointed(state.active, state.previous, state.version)
@@ -182,7 +182,7 @@ def _add_switching(router: APIRouter, indexing: Indexing) -> None:
         return await once.run(200, work)
 
     @router.post("/rollback", response_model=Pointed, summary="Let the former index answer again")
-    async def rollback(bot: Bot, principal: Admin, once: Once) -> Response:
+    async def rollback(bot: InBot, principal: Admin, once: Once) -> Response:
         async def work(session: AsyncSession) -> Pointed:
             state = await reindexing.roll_back(session, principal, bot)
             return pointed(state.active, state.previous, state.version)

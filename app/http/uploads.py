@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Self, TypeVar
 
@@ -12,6 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from app.errors import InvalidInput, UnsupportedMedia
+from app.http.bots import BotName
 from app.http.strict import strict_json
 from app.knowledge.page import MARKDOWN, MAX_CHARACTERS, MAX_CHUNKS, MAX_TAGS, File, Page, given_chunks, slug_of
 from app.knowledge.parsing.media import ACCEPTED, media_type_of
@@ -60,7 +60,7 @@ class StoreIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bot_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    bot_id: BotName
     document_id: str | None = Field(None, min_length=1, max_length=200)
     slug: Slug | None = None
     title: Title | None = None
@@ -149,7 +149,7 @@ class _Fields(BaseModel):
         """Raises RequestValidationError."""
         single = {name: value for name, value in form.items() if name not in ("file", "tags")}
         listed = [str(value) for value in form.getlist("tags")]
-        tags = [tag.strip() for value in listed for tag in re.split(",", value) if tag.strip()]
+        tags = [tag.strip() for value in listed for tag in value.split(",") if tag.strip()]
         return _validated(cls, {**{name: value for name, value in single.items() if value}, "tags": tags})
 
 

@@ -17,11 +17,12 @@ MAX_TAGS = 20
 MAX_CHUNKS = 10_000
 MAX_CHUNK_CHARACTERS = 8_000
 MAX_SLUG = 96
+BOT_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 MARKDOWN = "text/markdown"
 # A document whose chunks its sender cut: its body is a JSON list of their texts.
 CHUNKS = "application/vnd.trellis.chunks+json"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,95}")
-_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SCOPE = re.compile(BOT_NAME)
 # Control characters and line ends: in a title or a tag they serve to break out of a line, in a terminal to steer it.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Rows and vectors of another cut of the same text are not the same: part of the content's hash.

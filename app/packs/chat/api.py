@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi import Path as InPath
 
 from app.conversation.serving import ANSWERS, Conversations
+from app.http.bots import InBot
 from app.http.deps import CurrentPrincipal, CurrentUser, user_limit
 from app.http.streaming import LastEventId, wants_stream
 from app.memory import Turn
@@ -13,7 +13,6 @@ from app.pack import Kit
 from app.packs.chat.bots import Bots
 from app.packs.chat.feedback import Feedback
 from app.packs.chat.schemas import (
-    BotName,
     BotOut,
     BotPage,
     BotSettings,
@@ -28,7 +27,6 @@ from app.principal import Principal
 SEED_PATH = "/chat"
 # Of an end user, answers from this process's cache not counted: the tenant's day is not one person's to spend.
 CHATS_A_MINUTE = 30
-InBot = Annotated[BotName, InPath()]
 
 
 def chat_path(bot: str) -> str:

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from app.http.bots import InBot
 from app.http.uploads import read_document
 from app.knowledge.models import Document, DocumentStatus
+from app.knowledge.page import BOT_NAME
 from app.knowledge.parsing.media import ACCEPTED
 from app.knowledge.repository import UNFINISHED, ChunkRepository, DocumentHeads
 from app.pack import Kit
 from app.packs.chat.bots import PACK, Bots
-from app.packs.chat.schemas import BotName
 from app.principal import Principal, Role
 from app.web.paging import query_of
 from app.web.places import BASE
@@ -26,7 +27,6 @@ UPLOAD_PATH: Final = f"{DOCUMENTS}/{{bot}}"
 PAGE: Final = 50
 MOST_BOTS: Final = 200
 SUFFIXES: Final = ",".join(suffix for suffixes in ACCEPTED.values() for suffix in suffixes)
-InBot = Annotated[BotName, Path()]
 Cursor = Annotated[str | None, Query(max_length=64)]
 
 
@@ -51,7 +51,7 @@ def _add_list(routes: APIRouter, kit: Kit, bots: Bots) -> None:
         request: Request,
         shell: CurrentShell,
         principal: ConsolePrincipal,
-        bot: Annotated[str, Query(max_length=64, pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "",
+        bot: Annotated[str, Query(max_length=64, pattern=f"^({BOT_NAME})?$")] = "",
         cursor: Cursor = None,
     ) -> Response:
         known = [one.name for one in (await bots.list(principal, None, MOST_BOTS)).items]

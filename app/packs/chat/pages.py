@@ -14,10 +14,11 @@ from app.conversation.assistant import MAX_QUESTION
 from app.conversation.record import ANSWERED, REFUSED
 from app.conversation.serving import Conversations
 from app.governance.models import Decision
+from app.http.bots import InBot
 from app.http.streaming import LastEventId
 from app.pack import Kit
 from app.packs.chat.bots import PACK, Bots
-from app.packs.chat.document_pages import DOCUMENTS, MOST_BOTS, InBot, add_documents
+from app.packs.chat.document_pages import DOCUMENTS, MOST_BOTS, add_documents
 from app.packs.chat.feedback import Feedback
 from app.packs.chat.schemas import BotOut, FeedbackIn
 from app.principal import Principal

@@ -1,17 +1,17 @@
 """What goes in and out of the chat agent's addresses."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.conversation.assistant import MAX_QUESTION
+from app.http.bots import BotName
 from app.packs.chat.models import Bot
 from app.principal import Tier
 
 MAX_HISTORY = 50
 MAX_INSTRUCTIONS = 4_000
-BotName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class _In(BaseModel):
