@@ -16,6 +16,7 @@ from app import launch
 from app.administration import GROUPS
 from app.console import LOCAL, TenantOption, out, run
 from app.container import PACKS, Container, Parts, migrate_database, open_container
+from app.conversation.evaluation.cache import evaluate as evaluate_cache
 from app.errors import TrellisError
 from app.governance.decisions import explain
 from app.governance.keys import require_tenant
@@ -30,6 +31,8 @@ from app.telemetry.logs import configure_logs
 from app.terminal.command import chat
 
 Result = TypeVar("Result")
+DATA = Path("../shared/data")
+DataOption = Annotated[Path, typer.Option(help="The folder with the data sets.", envvar="TRELLIS_DATA")]
 STREAMS_SHARE = 0.8
 """Of the time of grace at the end, what answers under way get to finish."""
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
@@ -72,8 +75,7 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
     if sample:
         await migrate_database(settings)
     async with open_container(settings) as container:
-        if sample:
-            await load_local(container)
+        loading = await load_local(container) if sample else None
         server = _Server(
             uvicorn.Config(
                 create_app(container),
@@ -93,6 +95,8 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stopping.cancel()
+        if loading is not None:
+            await loading.stop()
         # Open streams end with a word before the server cuts what is still connected.
         await container.kit.streams.drain(settings.shutdown_grace_s * STREAMS_SHARE)
         await serving
@@ -167,14 +171,19 @@ def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -
 
 
 def _add_evaluation(name: str, evaluate: Callable[[Path, Console], Coroutine[Any, Any, None]], what: str) -> None:
-    def command(
-        data: Annotated[Path, typer.Option(help="The folder with the data sets.", envvar="TRELLIS_DATA")] = Path(
-            "../shared/data"
-        ),
-    ) -> None:
+    def command(data: DataOption = DATA) -> None:
         asyncio.run(evaluate(data, out))
 
     evals.command(name, help=what)(command)
+
+
+@evals.command("cache")
+def evaluate_answers_by_meaning(
+    data: DataOption = DATA,
+    plot: Annotated[Path | None, typer.Option(help="Where to write a picture of it (SVG).")] = None,
+) -> None:
+    """How often another question's answer is given, and to the wrong question, on banking77."""
+    asyncio.run(evaluate_cache(data, out, plot))
 
 
 def main() -> None:

@@ -65,10 +65,12 @@ def up(settings: Settings, console: Console, *, detach: bool) -> None:
     client = Client(settings)
     with _ended(process, settings, keep=detach):
         with console.status(f"Starting Trellis (log: {settings.home / LOG_FILE})"):
-            _wait_ready(process, client, settings)
+            _wait_until(process, client, settings, "/healthz")
         console.print(_addresses(settings, client))
         _print_link(settings, client, console)
         _watch(console, process, client, started)
+        # The other packs' samples may still be loading.
+        _wait_until(process, client, settings, "/readyz")
         if detach:
             console.print(f"Running in the background as process {process.pid}; `make down` ends it.")
             return
@@ -194,9 +196,9 @@ def _end(process: "subprocess.Popen[bytes]", settings: Settings) -> None:
     (settings.home / PID_FILE).unlink(missing_ok=True)
 
 
-def _wait_ready(process: "subprocess.Popen[bytes]", client: Client, settings: Settings) -> None:
+def _wait_until(process: "subprocess.Popen[bytes]", client: Client, settings: Settings, path: str) -> None:
     until = time.monotonic() + READY_TIMEOUT_S
-    while client.get("/readyz") is None:
+    while client.get(path) is None:
         if process.poll() is not None:
             raise ConfigError(_last_words(settings))
         if time.monotonic() > until:

@@ -2,18 +2,50 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent.models import ToolMode
 from app.agent.tools import Effect
 from app.container import LOCAL_TENANT, Container
+from app.errors import Unavailable
 from app.governance.keys import create_key, create_tenant
 from app.governance.models_keys import Tenant
 from app.principal import Principal, Role, Tier
 
 LOCAL_NAME = "This machine"
+
+log = structlog.get_logger(__name__)
+
+
+class Loading:
+    """Samples being loaded one after the other, on the event loop that serves."""
+
+    def __init__(self, loads: Sequence[Callable[[], Awaitable[int]]]) -> None:
+        self._task = asyncio.create_task(self._load(loads), name="samples")
+
+    async def check(self) -> None:
+        """Raises Unavailable while samples are missing, and what went wrong with one."""
+        if not self._task.done():
+            raise Unavailable("The sample is being loaded.", retry_after=1)
+        self._task.result()
+
+    async def stop(self) -> None:
+        """What is not loaded then is loaded by the next start."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _load(self, loads: Sequence[Callable[[], Awaitable[int]]]) -> None:
+        for load in loads:
+            try:
+                await load()
+            except Exception:
+                log.exception("a sample cannot be loaded")
+                raise
 
 
 async def provision_tenant(container: Container, session: AsyncSession, tenant_id: str, name: str) -> None:
@@ -28,8 +60,11 @@ async def provision_tenant(container: Container, session: AsyncSession, tenant_i
         await container.tool_policies.set(session, admin, tool, ToolMode.ALLOW if reads else mode)
 
 
-async def load_local(container: Container) -> None:
-    """The embedded default's tenant, its key in the data folder, and every pack's sample; once, then no more."""
+async def load_local(container: Container) -> Loading:
+    """The embedded default's tenant, its key in the data folder, and the first pack's sample; once, then no more.
+
+    The samples of the other packs are loaded from now on, beside what is served; the process is ready with the last.
+    """
     key_file = container.settings.local_key_file
     principal = Principal(LOCAL_TENANT, "up", Role.ADMIN, Tier.PRO)
     async with container.db.transaction() as session:
@@ -40,9 +75,11 @@ async def load_local(container: Container) -> None:
             key = await create_key(session, LOCAL_TENANT, Role.ADMIN, Tier.PRO, "this machine", container.clock())
             await container.audit.record(session, principal, "key.created", key.id, {"role": Role.ADMIN})
             _write_private(key_file, key.secret)
-    for runtime in container.runtimes.values():
-        if runtime.load_sample is not None:
-            await runtime.load_sample(principal)
+    first, *others = [runtime.load_sample for runtime in container.runtimes.values() if runtime.load_sample is not None]
+    await first(principal)
+    loading = Loading([partial(load, principal) for load in others])
+    container.readiness.add("sample", loading.check)
+    return loading
 
 
 async def _key_works(container: Container, key_file: Path) -> bool:

@@ -53,6 +53,11 @@ class Readiness:
         self._last: Ready | None = None
         self._last_at = 0.0
 
+    def add(self, name: str, check: Check) -> None:
+        """One more part to be ready, from the next look on."""
+        self._checks[name] = check
+        self._last = None
+
     async def run(self) -> Ready:
         """The state of every part."""
         async with self._lock:
