@@ -10,7 +10,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class Weights:
         return 1 / (1 + math.exp(-(self.intercept + self.cosine * cosine**2 + self.shared * shared)))
 
 
-WORDLLAMA_WEIGHTS: Final = Weights(3.27, 1.49, -0.50)
+WORDLLAMA_WEIGHTS: Final = Weights(2.74, 1.53, -0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Read:
     links: frozenset[tuple[str, str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lexicon:
     """The word lists of sameness.yaml, in plain forms; `same` maps a plain form to the one that stands for it."""
 
@@ -89,6 +89,11 @@ class Lexicon:
         contractions = {word: tuple(said.split()) for word, said in data["contractions"].items()}
         names = ("light", "quantities", "directions", "negations", "stances", "asks")
         return cls(**{name: listed(name) for name in names}, same=same, contractions=contractions)
+
+    @cached_property
+    def small(self) -> frozenset[str]:
+        """All that is no content."""
+        return self.light | self.quantities | self.asks | self.directions | self.negations
 
     def plain(self, tokens: Sequence[str]) -> Iterator[str]:
         """Contractions apart, endings off, one word for those that mean the same."""
@@ -117,14 +122,14 @@ class Sameness:
         """How sure it is that both ask the same, 0 to 1.
 
         1 where the words are the same in the same order, whatever the punctuation. Beyond that nothing but English
-        was measured, so questions in other languages, or too short to tell, are never the same.
+        was measured: questions that are not, or do not tell, are never the same.
 
         Args:
             cosine: of the questions' WordLlama vectors.
         """
         if tokens(one) == tokens(other):
             return 1.0
-        if self._language(one) != _MEASURED or self._language(other) != _MEASURED:
+        if not (self._is_measured(one) and self._is_measured(other)):
             return 0.0
         shared = self.shared(one, other)
         return 0.0 if shared is None else self._weights.score(cosine, shared)
@@ -136,12 +141,19 @@ class Sameness:
             return None
         return sum(min(len(word), _LONGEST) for word in first.words & second.words) / 20
 
+    def _is_measured(self, question: str) -> bool:
+        """Whether it is English; where the guess has none, by half of its words."""
+        language = self._language(question)
+        if language is not None:
+            return language == _MEASURED
+        words = list(self._lexicon.plain(tokens(question)))
+        return sum(word in self._lexicon.small for word in words) * 2 >= len(words)
+
     def _read_anew(self, question: str) -> _Read:
         lexicon = self._lexicon
         words = list(lexicon.plain(tokens(question)))
         found = frozenset(words)
-        small = lexicon.light | lexicon.quantities | lexicon.asks | lexicon.directions | lexicon.negations
-        content = found - small - {"what", "which"}
+        content = found - lexicon.small
         return _Read(
             found,
             content,

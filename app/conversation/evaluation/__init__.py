@@ -1,0 +1,1 @@
+"""What answering by meaning is worth, and what it gets wrong, on questions whose intent is known."""
