@@ -53,6 +53,7 @@ class Answer:
         cost_micros: what this turn was charged; 0 from a cache.
         saved_micros: what the same answer cost when it was made, where a cache gave it.
         decision_id: the stored decision that explains it; of the first one where it came from a cache.
+        experiment, arm: the running experiment and the arm that the asker fell into; None where none runs.
     """
 
     text: str
@@ -74,6 +75,8 @@ class Answer:
     model_ms: float
     duration_ms: float
     decision_id: str
+    experiment: str | None
+    arm: str | None
 
 
 @dataclass(frozen=True, slots=True)

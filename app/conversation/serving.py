@@ -27,7 +27,8 @@ class AnswerOut(BaseModel):
 
     `refused`: the documents held nothing that answers, and the text says so. `grounded`: it cites a passage or rests on
     a tool's result. `cost_usd` is what this turn was charged; `saved_usd` what the answer cost when it was first made,
-    where a cache gave it. `decision_id` explains it, and is what feedback is given on.
+    where a cache gave it. `decision_id` explains it, and is what feedback is given on;
+    `arm` is the one of `experiment` that answered, both null where none runs.
     """
 
     text: str
@@ -49,6 +50,8 @@ class AnswerOut(BaseModel):
     model_ms: float
     duration_ms: float
     decision_id: str
+    experiment: str | None
+    arm: str | None
 
 
 _EVENT: Final = {

@@ -56,5 +56,7 @@ class AssistantSpec:
         prompt = [self.prompt.name, self.prompt.version, self.prompt.digest]
         how = [self.route, self.tools, self.temperature, self.max_tokens, self.max_steps]
         what = [self.passages, self.tags, self.needs_evidence, self.personal]
-        packed = orjson.dumps([self.pack, self.bot, self.revision, prompt, how, what])
+        # Two arms may answer alike; but feedback counts for the arm of the decision that the answer names.
+        trial = [self.experiment, self.arm]
+        packed = orjson.dumps([self.pack, self.bot, self.revision, prompt, how, what, trial])
         object.__setattr__(self, "digest", hashlib.blake2b(packed, digest_size=20).hexdigest())

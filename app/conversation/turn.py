@@ -127,6 +127,8 @@ class Course:
             model_ms=result.model_ms if result else 0.0,
             duration_ms=self.asked.elapsed_ms,
             decision_id=new_id("dec"),
+            experiment=spec.experiment,
+            arm=spec.arm,
         )
 
     def _linked_texts(self) -> list[str]:

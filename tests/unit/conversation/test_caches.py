@@ -395,6 +395,11 @@ def test_another_ground_has_other_keys(other: Ground) -> None:
     assert GROUND.digest(SPEC) == replace(GROUND).digest(assistant_spec())
 
 
+def test_an_answer_of_one_arm_is_not_given_again_in_another() -> None:
+    arms = [assistant_spec(experiment="tone", arm=arm) for arm in ("warm", "cool")]
+    assert len({GROUND.digest(spec) for spec in (SPEC, *arms)}) == 3
+
+
 ASKED = st.tuples(
     st.sampled_from(["q", "q q", "u"]),
     st.sampled_from(["", "s", "q"]),

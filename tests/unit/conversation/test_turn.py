@@ -1,6 +1,7 @@
 """One turn: what is said, cited, refused, remembered and written down."""
 
 from contextlib import aclosing
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -10,6 +11,7 @@ from app.agent.routing import DeadlineExceeded
 from app.agent.tools import Effect, Tool, ToolContext
 from app.conversation.events import CacheHit, Done, Failed, Token, ToolUsed
 from app.conversation.evidence import PASSAGES, passage_row
+from app.conversation.serving import AnswerOut
 from app.conversation.wire import document, dump, load
 from app.errors import InvalidInput, Unavailable
 from app.knowledge.base import Passage
@@ -275,7 +277,16 @@ async def test_any_characters_are_a_question(talking: Builder) -> None:
 async def test_an_answer_survives_the_wire(talking: Builder) -> None:
     talk = talking(ScriptedModel(PRICE_ANSWER))
     await talk.fill()
-    answer = await talk.assistant.answer(ASKER, assistant_spec(), PRICE_QUESTION)
-    again = load(dump(answer))
-    assert (again.citations, again.text, again.cost_micros) == (answer.citations, answer.text, answer.cost_micros)
+    answer = await talk.assistant.answer(ASKER, assistant_spec(experiment="tone", arm="warm"), PRICE_QUESTION)
+    exact = replace(answer, model_ms=round(answer.model_ms, 3), duration_ms=round(answer.duration_ms, 3))
+    assert load(dump(answer)) == exact
     assert document(answer)["cost_usd"] == 0.00014
+    assert (document(answer)["experiment"], document(answer)["arm"]) == ("tone", "warm")
+
+
+async def test_what_is_sent_is_what_the_api_describes(talking: Builder) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    sent = document(await talk.assistant.answer(ASKER, assistant_spec(), PRICE_QUESTION))
+    assert set(sent) == set(AnswerOut.model_fields)
+    AnswerOut.model_validate(sent)
