@@ -34,6 +34,9 @@ def create_app(container: Container) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
     )
+    # Routers are tried in this order, each with a price: those of the agents come first.
+    for runtime in container.runtimes.values():
+        app.include_router(runtime.router)
     app.include_router(status_router(container))
     app.include_router(decisions_router(container))
     app.include_router(approvals_router(container))
@@ -49,8 +52,6 @@ def create_app(container: Container) -> FastAPI:
         async def home() -> RedirectResponse:
             return RedirectResponse("/console/")
 
-    for runtime in container.runtimes.values():
-        app.include_router(runtime.router)
     settings = container.settings
     batches = [path for runtime in container.runtimes.values() for path in runtime.batch_paths]
     files = [path for runtime in container.runtimes.values() for path in runtime.upload_paths]

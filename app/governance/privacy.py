@@ -7,6 +7,7 @@ text: keep those out of logs.
 
 import re
 from collections.abc import Mapping, Set
+from functools import lru_cache
 from typing import Any
 
 _EMAIL = re.compile(
@@ -144,7 +145,10 @@ def scrub(value: Any, _depth: int = 0) -> Any:
     if _depth >= _DEEPEST:
         return "[too deep]"
     if isinstance(value, Mapping):
-        return {_name(str(name)): _field(str(name), item, _depth + 1) for name, item in value.items()}
+        return {
+            _name(str(name)): _field(_instead(str(name)[-_LONGEST_NAME:]), item, _depth + 1)
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple | Set):
         return [scrub(item, _depth + 1) for item in value]
     return _scrub_text(_text(value))
@@ -173,13 +177,20 @@ def _name(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME and name.isidentifier() else str(scrub(name))
 
 
-def _field(name: str, value: Any, depth: int) -> Any:
-    lowered = name.lower().replace("-", "_")
+def _field(instead: str | None, value: Any, depth: int) -> Any:
     if value is None:
         return None
+    return instead or scrub(value, depth)
+
+
+# Logs say the same few names over and over.
+@lru_cache(maxsize=1024)
+def _instead(name: str) -> str | None:
+    """What stands for every value of a field whose name ends so; None where the value itself decides."""
+    lowered = name.lower().replace("-", "_")
     if lowered in _SECRET_FIELDS or lowered.endswith(_SECRET_ENDINGS):
         return "[secret]"
-    return _PERSONAL_FIELDS.get(lowered) or scrub(value, depth)
+    return _PERSONAL_FIELDS.get(lowered)
 
 
 def _iban(match: re.Match[str]) -> str:
