@@ -119,7 +119,7 @@ FAILING = {
     "laughs.docx": (files.billion_laughs(), "laughs.docx"),
     "entity.docx": (files.external_entity("/etc/passwd"), "entity.docx"),
     "cut-2.docx": (files.word()[:-500], "cut-2.docx"),
-    "line.md": (("four euro fifty " * (MB // 16)).encode(), "1,000,000"),
+    "long-line.md": (("four euro fifty " * (MB // 16)).encode(), "1,000,000"),
 }
 """Files that are taken in, and fail when they are read: with what their reason holds."""
 REFUSED = {
