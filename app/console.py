@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 from app import launch
 from app.container import LOCAL_TENANT, Container, Parts, open_container
@@ -18,6 +19,9 @@ from app.settings import load_settings
 Result = TypeVar("Result")
 LOCAL = LOCAL_TENANT
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="The server; this machine's where not given.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="An API key; this machine's own where not given.")]
+ID_WIDTH = 30
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -37,6 +41,15 @@ class PlainConsole(Console):
 
 
 out = PlainConsole()
+
+
+def with_ids(*columns: str) -> Table:
+    """A table whose first column, the id, is never cut: the next command needs it whole."""
+    table = Table()
+    table.add_column("Id", no_wrap=True, min_width=ID_WIDTH)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 async def _with_container(

@@ -1,5 +1,6 @@
 """The commands of whoever runs this installation: keys, tools, flags, parked writes, the audit log, prompts."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,9 @@ from app.agent.models import ToolMode
 from app.agent.prompt_lock import write_lock
 from app.agent.prompts import read_directory
 from app.agent.tools.records import EffectRepository
-from app.console import LOCAL, TenantOption, operator, out, run
+from app.console import LOCAL, TenantOption, operator, out, run, with_ids
 from app.container import PACKS, Container
+from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
 from app.errors import InvalidInput, NotFound
 from app.governance.audit import verify
 from app.governance.flags import parsed
@@ -27,7 +29,6 @@ audit = typer.Typer(no_args_is_help=True, help="The audit log.")
 effects = typer.Typer(no_args_is_help=True, help="Writes to the outside that need a person's word.")
 flags = typer.Typer(no_args_is_help=True, help="Flags and kill switches.")
 prompts = typer.Typer(no_args_is_help=True, help="Versioned prompts.")
-ID_WIDTH = 30
 GROUPS = {
     "keys": keys,
     "tools": tools,
@@ -38,15 +39,6 @@ GROUPS = {
     "knowledge": knowledge,
     "people": people,
 }
-
-
-def with_ids(*columns: str) -> Table:
-    """A table whose first column, the id, is never cut: the next command needs it whole."""
-    table = Table()
-    table.add_column("Id", no_wrap=True, min_width=ID_WIDTH)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 @keys.command("create")
@@ -224,12 +216,17 @@ def flags_set(
     run(tenant, work)
 
 
+def prompt_directories() -> list[Path]:
+    """Where the program's own prompts are: a conversation's, and each pack's."""
+    return [CONVERSATION_PROMPTS, *(pack.prompts for pack in PACKS if pack.prompts is not None)]
+
+
 @prompts.command("list")
 def prompts_list() -> None:
     """List every version of every prompt."""
     table = Table("Prompt", "Version", "Status", "Where", "Notes")
-    for pack in PACKS:
-        for prompt in read_directory(pack.prompts) if pack.prompts else ():
+    for directory in prompt_directories():
+        for prompt in read_directory(directory):
             table.add_row(prompt.name, str(prompt.version), prompt.status, str(prompt.scope), prompt.notes)
     out.print(table)
 
@@ -237,8 +234,7 @@ def prompts_list() -> None:
 @prompts.command("lock")
 def prompts_lock() -> None:
     """Add new prompt versions to the lock files; refuses where a version that ran was changed."""
-    for pack in PACKS:
-        if pack.prompts is not None:
-            digests = {(prompt.name, prompt.version): prompt.digest for prompt in read_directory(pack.prompts)}
-            for name, number in write_lock(pack.prompts, digests):
-                out.print(f"Locked version {number} of '{name}'.")
+    for directory in prompt_directories():
+        digests = {(prompt.name, prompt.version): prompt.digest for prompt in read_directory(directory)}
+        for name, number in write_lock(directory, digests):
+            out.print(f"Locked version {number} of '{name}'.")

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from app.administration.rest import Refused, Rest
-from app.console import out
+from app.console import KeyOption, UrlOption, out, with_ids
 from app.errors import InvalidInput, NotFound, TrellisError
 from app.knowledge.page import File, slug_of
 from app.knowledge.parsing.media import ACCEPTED, media_type_of
@@ -25,8 +25,6 @@ POLL_S = 0.5
 UNDER_WAY = ("queued", "processing")
 SUFFIXES = frozenset(suffix for suffixes in ACCEPTED.values() for suffix in suffixes)
 BotOption = Annotated[str, typer.Option("--bot", help="Whose knowledge it is.")]
-UrlOption = Annotated[str | None, typer.Option("--url", help="The server; this machine's where not given.")]
-KeyOption = Annotated[str | None, typer.Option("--key", help="An API key; this machine's own where not given.")]
 DEFAULT_BOT = "docs"
 
 
@@ -215,7 +213,7 @@ def _add_looking(commands: typer.Typer) -> None:
         async def work(rest: Rest, _settings: Settings) -> list[dict[str, Any]]:
             return [one async for one in rest.pages(base(bot), **({"status": status} if status else {}))]
 
-        table = _table("Slug", "Title", "Status", "Chunks", "Quarantined", "Why")
+        table = with_ids("Slug", "Title", "Status", "Chunks", "Quarantined", "Why")
         for one in _run(work, url, key):
             why = one["last_error"] or " ".join(one["warnings"])
             table.add_row(
@@ -276,15 +274,6 @@ def _bar() -> Iterator[tuple[Progress, TaskID]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=out, transient=True) as bar:
         yield bar, bar.add_task("", total=None)
-
-
-def _table(*columns: str) -> Table:
-    # The id is never cut: the next command needs it whole.
-    table = Table()
-    table.add_column("Id", no_wrap=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _report(entries: Iterable[Entry]) -> None:

@@ -10,13 +10,12 @@ import typer
 from rich.table import Table
 
 from app.administration.rest import Rest
-from app.console import out
+from app.console import UrlOption, out
 from app.settings import load_settings
 
 people = typer.Typer(no_args_is_help=True, help="Everything that is kept of one person.")
 PersonArgument = Annotated[str, typer.Argument(help="An e-mail address, or the id of one of your users.")]
-UrlOption = Annotated[str | None, typer.Option("--url", help="The server; this machine's where not given.")]
-KeyOption = Annotated[str | None, typer.Option("--key", help="An admin's API key; this machine's where not given.")]
+AdminKey = Annotated[str | None, typer.Option("--key", help="An admin's API key; this machine's where not given.")]
 
 
 @people.command("export")
@@ -24,7 +23,7 @@ def people_export(
     person: PersonArgument,
     file: Annotated[Path | None, typer.Option("--file", help="Where to write it; shown where not given.")] = None,
     url: UrlOption = None,
-    key: KeyOption = None,
+    key: AdminKey = None,
 ) -> None:
     """Give out everything that is kept of a person, as JSON."""
     found = asyncio.run(_call("GET", person, url, key))
@@ -40,7 +39,7 @@ def people_erase(
     person: PersonArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     url: UrlOption = None,
-    key: KeyOption = None,
+    key: AdminKey = None,
 ) -> None:
     """Erase a person everywhere, after showing under which names they are known."""
     if not yes:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from app.administration.rest import Rest
+from app.console import KeyOption, UrlOption
 from app.settings import Settings, load_settings
 from app.terminal.client import ChatClient
 from app.terminal.talk import Talk, prompt
@@ -21,8 +22,8 @@ def chat(
     user: Annotated[str, typer.Option("--as", help="Whose conversation it is: the id of one of your users.")],
     question: Annotated[str | None, typer.Argument(help="Ask this and end; left out, a talk begins.")] = None,
     bot: Annotated[str, typer.Option("--bot", help="Whom to ask; `claims` is the claims assistant.")] = DEFAULT_BOT,
-    url: Annotated[str | None, typer.Option("--url", help="The server; this machine's where not given.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="An API key; this machine's own where not given.")] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Talk to an assistant as one of your users."""
     settings, console = load_settings(), Console()
