@@ -227,7 +227,7 @@ async def test_a_document_is_ready_while_the_candidates_embedder_is_down(
     tmp_path: Path, database_url: str | None, far: tuple[EmbeddingServer, str]
 ) -> None:
     server, url = far
-    overrides = {"embedding_url": url, "embedding_name": "far", "embedding_dimension": DIMENSION}
+    overrides: dict[str, Any] = {"embedding_url": url, "embedding_name": "far", "embedding_dimension": DIMENSION}
     async with running(tmp_path, knowledge=False, database_url=database_url, **overrides) as service:
         docs = Docs(service)
         await docs.put("old", "The old room is cold.")

@@ -11,9 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from app.clock import system_clock
+from app.container import migrate_database
+from app.governance.keys import create_key, create_tenant
 from app.knowledge.base import Namespace
 from app.knowledge.edge import EdgeVectors
-from tests.support.server import Server, free_port, trellis
+from app.principal import Role, Tier
+from app.settings import load_settings
+from app.storage.db import Database
+from tests.support.server import Server, free_port
 
 DOCUMENTS, SENDERS = 1_000, 4
 TENANT = "kill"
@@ -69,13 +75,22 @@ def wait_until_ready(home: Path, server: Server, least: int) -> None:
         time.sleep(0.05)
 
 
+async def prepared(home: Path) -> str:
+    """A migrated data folder with a tenant; the secret of an admin's key of it."""
+    settings = load_settings({}, home=home)
+    await migrate_database(settings)
+    db = Database(settings.sqlalchemy_url)
+    async with db.transaction() as session:
+        await create_tenant(session, TENANT, "Kill", system_clock())
+        key = await create_key(session, TENANT, Role.ADMIN, Tier.PRO, "kill", system_clock())
+    await db.close()
+    return key.secret
+
+
 @pytest.mark.timeout(400)
 def test_1000_documents_are_complete_after_two_kills(tmp_path: Path) -> None:
     port = free_port()
-    trellis(tmp_path, port, "migrate")
-    new = ("--label", "kill", "--tier", "pro", "--tenant", TENANT, "--new-tenant", "Kill")
-    made = trellis(tmp_path, port, "keys", "create", *new)
-    key = made.stdout.split()[1]
+    key = asyncio.run(prepared(tmp_path))
     with Server(tmp_path, port, **SETTINGS) as server:
         server.wait_ready()
         send_all(port, key)
