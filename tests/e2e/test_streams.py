@@ -61,7 +61,7 @@ class Reader:
         came = events(self.came)
         numbers = [int(event_id.rpartition(".")[2]) for event_id, _, _ in came]
         assert numbers == list(range(1, len(came) + 1))
-        assert [name for _, name, _ in came][::len(came) - 1] == ["start", "done"]
+        assert [name for _, name, _ in came][:: len(came) - 1] == ["start", "done"]
         said = "".join(document["text"] for _, name, document in came if name == "token")
         done = came[-1][2]
         assert said.strip() == done["text"] == ANSWER
