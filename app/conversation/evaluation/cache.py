@@ -89,7 +89,7 @@ async def evaluate(data: Path, console: Console, plot: Path | None = None) -> No
     console.print(standing(ours))
     console.print(false_hits(ours, DEFAULT_SEMANTIC_THRESHOLD))
     if plot is not None:
-        await asyncio.to_thread(plot.write_text, picture(swept), "utf-8")
+        await asyncio.to_thread(plot.write_text, picture(swept, dollars_a_turn()), "utf-8")
         console.print(f"Written: {plot}")
 
 
@@ -122,8 +122,8 @@ def comparison(ways: Sequence[Way]) -> Table:
     """Each way at the threshold that the training questions choose, on the others."""
     table = Table(
         title=f"Chosen for {CHOSEN_UNDER:.1%} false hits on the training questions; on the test questions:",
-        caption="training, false: the answer is to a question of another intent, of the hits and of all; below a rate its 95 % "
-        "interval by bootstrap over questions; disputed: the very same words under two intents, not among the false",
+        caption="training, false: the answer is to a question of another intent, of the hits and of all; below a rate "
+        "its 95 % interval by bootstrap over questions; disputed: the same words under two intents, not called false",
         box=SIMPLE,
     )
     for column in ("way", "cache", "from", "training", "hits", "false", "of all", "disputed"):
@@ -178,13 +178,13 @@ def false_hits(way: Way, threshold: float) -> Table:
     return table
 
 
-def picture(swept: Mapping[str, Sequence[Outcome]]) -> str:
+def picture(swept: Mapping[str, Sequence[Outcome]], dollars: float) -> str:
     """The sweep as SVG."""
     curves = [
         Curve(state, [outcome.hit_rate for outcome in outcomes], [outcome.false_of_hits for outcome in outcomes])
         for state, outcomes in swept.items()
     ]
-    return chart(THRESHOLDS, curves, default=DEFAULT_SEMANTIC_THRESHOLD, limit=LIMIT)
+    return chart(THRESHOLDS, curves, default=DEFAULT_SEMANTIC_THRESHOLD, limit=LIMIT, dollars=1_000 * dollars)
 
 
 def _measured(outcome: Outcome) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 WIDTH: Final = 860
-_LEFT, _RIGHT, _TOP, _HEIGHT, _GAP = 70, 20, 46, 190, 56
+_LEFT, _RIGHT, _TOP, _HEIGHT, _GAP = 70, 80, 46, 190, 56
 _COLOURS: Final = ("#1f6f8b", "#c8553d", "#5b8c5a", "#6d597a")
 _TICKS: Final = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 _STYLE: Final = "font-family:system-ui,sans-serif;font-size:14px;fill:#222"
@@ -40,12 +40,13 @@ class _Panel:
         return self.top + _HEIGHT * (1 - share / self.highest)
 
 
-def chart(thresholds: Sequence[float], curves: Sequence[Curve], *, default: float, limit: float) -> str:
+def chart(thresholds: Sequence[float], curves: Sequence[Curve], *, default: float, limit: float, dollars: float) -> str:
     """A page of two panels, hits above and false hits below, with the limit and the default marked.
 
     Args:
         thresholds: rising, all between 0 and 1.
         limit: of the false hits.
+        dollars: what 1,000 questions cost where none is a hit; the upper panel's right-hand scale is what is saved.
     """
     ends = (thresholds[0], thresholds[-1])
     upper = _Panel(_TOP, _ceiling(share for curve in curves for share in curve.hits), *ends)
@@ -56,10 +57,11 @@ def chart(thresholds: Sequence[float], curves: Sequence[Curve], *, default: floa
         *_frame(lower, "Of these, with the answer of another intent", default),
         *(_line(upper, thresholds, curve.hits, index) for index, curve in enumerate(curves)),
         *(_line(lower, thresholds, curve.false_hits, index) for index, curve in enumerate(curves)),
+        *_saved(upper, dollars),
         *_limit(lower, limit),
-        *_legend(curves, default, upper),
+        *_legend(curves, default, lower.top + _HEIGHT + 48),
     ]
-    height = lower.top + _HEIGHT + 62
+    height = lower.top + _HEIGHT + 64
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
@@ -105,14 +107,20 @@ def _limit(panel: _Panel, limit: float) -> Iterator[str]:
     yield f'<text x="{_LEFT + 6}" y="{y - 6:.1f}" fill="#b00020">{100 * limit:g} %</text>'
 
 
-def _legend(curves: Sequence[Curve], default: float, panel: _Panel) -> Iterator[str]:
+def _saved(panel: _Panel, dollars: float) -> Iterator[str]:
+    edge = WIDTH - _RIGHT
+    yield f'<text x="{WIDTH - 4}" y="{panel.top - 10}" text-anchor="end">USD saved in 1,000 questions</text>'
+    for step in range(5):
+        share = panel.highest * step / 4
+        yield f'<text x="{edge + 8}" y="{panel.y(share) + 5:.1f}">{dollars * share:.3f}</text>'
+
+
+def _legend(curves: Sequence[Curve], default: float, y: float) -> Iterator[str]:
+    x = float(_LEFT)
     for index, curve in enumerate(curves):
-        y = panel.top + 20 + 22 * index
-        colour = _COLOURS[index % len(_COLOURS)]
-        yield f'<path d="M{WIDTH - 270} {y - 5}h26" stroke="{colour}" stroke-width="2.5"/>'
-        yield f'<text x="{WIDTH - 236}" y="{y}">{escape(curve.name)}</text>'
-    y = panel.top + 20 + 22 * len(curves)
-    yield f'<path d="M{WIDTH - 270} {y - 5}h26" stroke="#555" stroke-dasharray="5 4"/>'
-    yield f'<text x="{WIDTH - 236}" y="{y}">threshold by default: {default:g}</text>'
-    bottom = _TOP + 2 * _HEIGHT + _GAP
-    yield f'<text x="{WIDTH - _RIGHT}" y="{bottom + 44}" text-anchor="end">threshold (by its odds)</text>'
+        yield f'<path d="M{x} {y - 5}h26" stroke="{_COLOURS[index % len(_COLOURS)]}" stroke-width="2.5"/>'
+        yield f'<text x="{x + 32}" y="{y}">{escape(curve.name)}</text>'
+        x += 150
+    yield f'<path d="M{x} {y - 5}h26" stroke="#555" stroke-dasharray="5 4"/>'
+    yield f'<text x="{x + 32}" y="{y}">default: {default:g}</text>'
+    yield f'<text x="{WIDTH - _RIGHT}" y="{y}" text-anchor="end">threshold (by its odds)</text>'

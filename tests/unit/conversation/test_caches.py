@@ -17,7 +17,10 @@ from app.cache.base import person_tag
 from app.conversation.events import CacheHit, Token
 from app.conversation.history import History
 from app.conversation.keys import Ground, answer_key
+from app.conversation.sameness import Sameness
+from app.conversation.semantic import SemanticAnswers
 from app.conversation.wire import load
+from app.knowledge.language import LanguageGuess
 from app.memory import Turn
 from app.principal import Principal, Role
 from tests.conftest import StillClock
@@ -216,6 +219,37 @@ async def test_another_meaning_or_figure_is_another_question(talking: Builder, o
     await ask(talk, semantic_threshold=0.8)
     await talk.assistant.settled()
     assert (await ask(talk, question=other, semantic_threshold=0.8)).cache is CacheHit.NONE
+
+
+@pytest.mark.parametrize("what", ["for 2 sensors", "for jo@acme.example", "under POL-0012345", "on ٣ sensors"])
+async def test_a_question_with_a_figure_or_personal_data_is_neither_kept_nor_answered_by_meaning(
+    talking: Builder, what: str
+) -> None:
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    await talk.fill()
+    question, spec = f"{PRICE_QUESTION} {what}", {"semantic_threshold": 0.5}
+    await ask(talk, question=question, **spec)
+    await talk.assistant.settled()
+    assert not [name for name in talk.store.kept if name.generation == "~answers"]
+    assert (await ask(talk, COLLEAGUE, question.upper(), **spec)).cache is CacheHit.NONE
+    semantic = SemanticAnswers(talk.store, talk.embedder, Sameness.load(LanguageGuess.load()))
+    await semantic.put("acme", BOT, "ground", PRICE_QUESTION, "0" * 32, "asker")
+    embedded = len(talk.embedder.asked)
+    assert await semantic.nearest("acme", BOT, "ground", question, 0.0) is None
+    assert len(talk.embedder.asked) == embedded
+    assert await semantic.nearest("acme", BOT, "ground", PRICE_QUESTION + " please", 0.5) is not None
+    assert await semantic.nearest("acme", BOT, "other ground", PRICE_QUESTION, 0.0) is None
+
+
+async def test_of_the_nearest_the_one_that_asks_the_same_is_given(talking: Builder) -> None:
+    """Another thing's price is nearer to the embedder than the same question in other words."""
+    talk = talking(ScriptedModel(PRICE_ANSWER))
+    semantic = SemanticAnswers(talk.store, talk.embedder, Sameness.load(LanguageGuess.load()))
+    await semantic.put("acme", BOT, "ground", "what is the price of a tractor", "1" * 32, "asker")
+    await semantic.put("acme", BOT, "ground", "could you please tell me the cost of the sensor", "2" * 32, "asker")
+    found = await semantic.nearest("acme", BOT, "ground", PRICE_QUESTION, 0.1)
+    assert found is not None
+    assert found[0] == "2" * 32
 
 
 @pytest.mark.parametrize("why", ["history", "flag", "threshold", "address"])
