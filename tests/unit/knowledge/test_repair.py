@@ -161,11 +161,15 @@ async def test_a_document_that_changed_since_it_was_looked_at_is_left_alone(room
     document_id = await room.put("The room is cold.")
     async with room.knowledge.db.reading() as session:
         seen = await DocumentRepository(session, T).get(document_id)
-    room.knowledge.store.kept[ACTIVE].clear()
-    await room.put("The room is warm.")
     active = await room.ingestor._generations.active(T, B)
-    assert not await room.repairs._repair(seen, active)
-    assert await room.texts(ACTIVE) == {"The room is warm."}
+    nothing_stored: dict[str, frozenset[str]] = {}
+    async with room.knowledge.db.transaction() as session:
+        assert await room.repairs._take(session, seen, active, nothing_stored)
+        await session.rollback()
+    await room.put("The room is warm.")
+    async with room.knowledge.db.transaction() as session:
+        assert not await room.repairs._take(session, seen, active, nothing_stored)
+    assert await room.status(document_id) == (DocumentStatus.READY, None)
 
 
 async def test_vectors_without_a_row_go(room: Room) -> None:
