@@ -8,39 +8,26 @@ from itertools import count
 from typing import Any
 
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agent.tools import ToolCallPlan
 from app.packs.claims.tools import TOOLS
 from app.principal import Principal, Role
 from tests.support.claims import a_member, chat, signed_in
-from tests.support.service import Service, running
+from tests.support.host import Host, hosted, sequences
+from tests.support.service import Service
 
 NUMBER = count(11)
 MARKS = count(12_345, 1_001)
-RULES = settings(
-    phases=[Phase.generate], deadline=None, max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True
-)
+RULES = sequences(10)
 pytestmark = pytest.mark.timeout(300)
-
-
-@dataclass
-class Host:
-    """A service on an event loop of its own, for rules that are written without one."""
-
-    portal: BlockingPortal
-    service: Service
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(running(tmp_path_factory.mktemp("claims"), knowledge=False)) as service,
-    ):
-        yield Host(portal, service)
+    with hosted(tmp_path_factory.mktemp("claims")) as host:
+        yield host
 
 
 @dataclass

@@ -9,8 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agent.models import ToolMode
@@ -18,7 +17,8 @@ from app.packs.leads.tools import BOT
 from app.principal import Principal, Role
 from app.storage.base import Base
 from tests.support.console import visiting
-from tests.support.service import Service, lead, running
+from tests.support.host import Host, hosted, sequences
+from tests.support.service import Service, lead
 
 PRICE = "What does the Operate plan cost for 40 sensors on annual billing?"
 MEETING = "I want to buy for 30 sensors. Could we have a demonstration meeting on Tuesday at 10:00, please?"
@@ -26,28 +26,14 @@ MARKS = ("Aquilone", "Borealis")
 FINAL = {"done", "failed", "waiting_approval"}
 NUMBER = count()
 WAIT_S = 90
-# A sequence takes seconds: a failing one is shown as it was found, not made shorter.
-RULES = settings(
-    phases=[Phase.generate], deadline=None, max_examples=8, suppress_health_check=list(HealthCheck), derandomize=True
-)
+RULES = sequences(8)
 pytestmark = pytest.mark.timeout(400)
-
-
-@dataclass
-class Host:
-    """A service on an event loop of its own, for rules that are written without one."""
-
-    portal: BlockingPortal
-    service: Service
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(running(tmp_path_factory.mktemp("two"), knowledge=False)) as service,
-    ):
-        yield Host(portal, service)
+    with hosted(tmp_path_factory.mktemp("two")) as host:
+        yield host
 
 
 @dataclass

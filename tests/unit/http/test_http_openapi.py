@@ -39,9 +39,12 @@ async def test_every_reference_leads_somewhere(stranger):
             for child in node:
                 yield from references(child)
 
-    for reference in references(doc):
+    found = set(references(doc))
+    assert "#/components/schemas/Problem" in found
+    for reference in found:
         target = doc
         for part in reference.removeprefix("#/").split("/"):
+            assert part in target, reference
             target = target[part]
 
 

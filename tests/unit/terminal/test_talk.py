@@ -102,8 +102,11 @@ def test_the_end_of_the_input_or_ctrl_c_at_the_prompt_ends_the_talk(tmp_path: Pa
     def ask() -> str:
         raise end
 
-    with talking(Script(), tmp_path) as talk:
+    script = Script()
+    with talking(script, tmp_path) as talk:
         talk.talk.many(ask)
+    assert not script.questions
+    assert talk.shown.endswith("\n\n")
 
 
 @pytest.mark.timeout(30)
