@@ -257,7 +257,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
     async def get_document(bot: InBot, document_id: DocumentId, principal: CurrentPrincipal) -> DocumentDetail:
         active = await desk.generations.active(principal.tenant_id, bot)
         async with desk.db.reading() as session:
-            document = await _document(session, principal, bot, document_id)
+            document = await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
             chunks = ChunkRepository(session, principal.tenant_id)
             counts = await chunks.counts(document_id)
             quarantined = await chunks.in_quarantine(document_id, active.id) if document.quarantined_count else ()
@@ -274,7 +274,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
         active = await desk.generations.active(principal.tenant_id, bot)
         after = -1 if cursor is None else cursor
         async with desk.db.reading() as session:
-            await _document(session, principal, bot, document_id)
+            await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
             chunks = ChunkRepository(session, principal.tenant_id)
             rows = await chunks.after(document_id, active.id, after, limit + 1)
         items = [ChunkOut.model_validate(row) for row in rows[:limit]]
@@ -308,14 +308,6 @@ def _add_removal(router: APIRouter, desk: Desk) -> None:
             await desk.audit.record(session, principal, "knowledge.deleted", bot, {})
 
         return Forgotten(documents=await desk.ingestor.forget(principal.tenant_id, bot, audited))
-
-
-async def _document(session: AsyncSession, principal: Principal, bot: str, document_id: str) -> Document:
-    documents = DocumentHeads(session, principal.tenant_id)
-    document = await documents.first(Document.id == document_id, Document.bot == bot)
-    if document is None:
-        raise documents.not_found(document_id)
-    return document
 
 
 def _address(bot: str, document_id: str) -> str:

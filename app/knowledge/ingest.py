@@ -171,11 +171,11 @@ class Ingestor:
         `within` runs in the transaction that removes the rows. Raises NotFound.
         """
         async with self._db.transaction() as session:
-            await self._of_bot(session, tenant_id, bot, document_id)
+            await DocumentHeads(session, tenant_id).get_of_bot(bot, document_id)
         written = await self._generations.written(tenant_id, bot)
         await self._take_out(tenant_id, bot, written, [document_id])
         async with self._db.transaction() as session:
-            await session.delete(await self._of_bot(session, tenant_id, bot, document_id))
+            await session.delete(await DocumentHeads(session, tenant_id).get_of_bot(bot, document_id))
             state = await self._versions.bump(session, Namespace(tenant_id, bot))
             if within is not None:
                 await within(session)
@@ -306,13 +306,6 @@ class Ingestor:
     async def _forget_answers(self, *tags: str) -> None:
         if self._caches is not None:
             await self._caches.drop(*tags)
-
-    async def _of_bot(self, session: AsyncSession, tenant_id: str, bot: str, document_id: str) -> Document:
-        documents = DocumentHeads(session, tenant_id)
-        document = await documents.first(Document.id == document_id, Document.bot == bot)
-        if document is None:
-            raise documents.not_found(document_id)
-        return document
 
     def _stands(self, document: Document) -> bool:
         """Whether nothing is to be done for it: it is ready with the settings' embedder, or has a job."""

@@ -30,6 +30,13 @@ class DocumentRepository(TenantRepository[Document]):
     async def of_bot(self, bot: str) -> Sequence[Document]:
         return await self.all(Document.bot == bot)
 
+    async def get_of_bot(self, bot: str, document_id: str) -> Document:
+        """Raises NotFound; another bot's document is not found either."""
+        document = await self.first(Document.id == document_id, Document.bot == bot)
+        if document is None:
+            raise self.not_found(document_id)
+        return document
+
     async def locked(self, document_id: str) -> Document | None:
         """As it is now, held against everybody else until the transaction ends."""
         query = self.query(Document.id == document_id).with_for_update().execution_options(populate_existing=True)

@@ -102,10 +102,7 @@ def _add_document(routes: APIRouter, kit: Kit) -> None:
     ) -> Response:
         active = await kit.generations.active(principal.tenant_id, bot)
         async with kit.ports.db.reading() as session:
-            documents = DocumentHeads(session, principal.tenant_id)
-            document = await documents.first(Document.id == document_id, Document.bot == bot)
-            if document is None:
-                raise documents.not_found(document_id)
+            document = await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
             row = await _row(session, principal, document)
             chunks = await ChunkRepository(session, principal.tenant_id).after(document_id, active.id, after, PAGE + 1)
         more = chunks[PAGE - 1].ordinal if len(chunks) > PAGE else None
