@@ -1,0 +1,85 @@
+"""What every other part stands on: settings, database, metrics, flags, caches, one HTTP session."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import aiohttp
+from openfeature import api as openfeature
+
+from app.cache.caches import SWITCHES, Caches
+from app.cache.connection import RedisLink, connect
+from app.clock import Clock
+from app.container.container import Parts
+from app.governance.audit import Audit
+from app.governance.flags import Flags, FlagSpec, kill_switch
+from app.governance.models import EVERY_TENANT
+from app.governance.openfeature import FlagProvider
+from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
+from app.pack import Pack
+from app.settings import Settings
+from app.storage.db import Database
+from app.telemetry.metrics import Metrics
+from app.telemetry.setup import build_metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Open; `stack` closes what is put on it in the opposite order."""
+
+    settings: Settings
+    parts: Parts
+    clock: Clock
+    db: Database
+    stack: AsyncExitStack
+    metrics: Metrics
+    audit: Audit
+    flags: Flags
+    redis: RedisLink | None
+    caches: Caches
+    session: aiohttp.ClientSession
+
+
+async def lay_ground(
+    settings: Settings, parts: Parts, clock: Clock, db: Database, stack: AsyncExitStack, packs: Sequence[Pack]
+) -> Ground:
+    metrics = build_metrics(version("trellis"), settings.phase)
+    audit = Audit(clock, metrics)
+    flags = Flags(db, clock, audit=audit, metrics=metrics)
+    await _start_flags(flags, packs, stack)
+    redis = _redis(settings, stack)
+    caches = _caches(settings, clock, metrics, flags, redis)
+    stack.push_async_callback(caches.close)
+    session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+    return Ground(settings, parts, clock, db, stack, metrics, audit, flags, redis, caches, session)
+
+
+async def _start_flags(flags: Flags, packs: Sequence[Pack], stack: AsyncExitStack) -> None:
+    flags.declare(*(FlagSpec(name, True, what) for name, what in SWITCHES.items()), *RETRIEVAL_FLAGS)
+    for pack in packs:
+        flags.declare(kill_switch(pack.name), *pack.flags)
+    await flags.start()
+    openfeature.set_provider(FlagProvider(flags), domain="trellis")
+    stack.push_async_callback(flags.stop)
+
+
+def _redis(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
+    if settings.redis_url is None:
+        return None
+    link = connect(settings.redis_url)
+    stack.push_async_callback(link.close)
+    return link
+
+
+def _caches(settings: Settings, clock: Clock, metrics: Metrics, flags: Flags, redis: RedisLink | None) -> Caches:
+    caches = Caches(
+        metrics,
+        lambda name, tenant: flags.bool(name, tenant or EVERY_TENANT),
+        redis,
+        clock,
+        max_bytes=settings.cache_max_mb << 20,
+        revision=version("trellis"),
+    )
+    caches.start()
+    return caches

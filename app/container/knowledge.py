@@ -1,0 +1,109 @@
+"""The knowledge room, and the ports that tools are built from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cache.lru import LruCache
+from app.cache.redis import RedisCache
+from app.container.container import Parts
+from app.container.ground import Ground
+from app.container.outside import integration_settings
+from app.integrations import registry as integrations
+from app.knowledge.base import Embedder, VectorStore
+from app.knowledge.boosts import CachedHistory
+from app.knowledge.building import Building
+from app.knowledge.edge import EdgeVectors
+from app.knowledge.embedders import CachedEmbedder, OpenAiEmbedder, WordLlamaEmbedder
+from app.knowledge.generations import Generations
+from app.knowledge.ingest import Ingestor
+from app.knowledge.language import Glossary, LanguageGuess
+from app.knowledge.parsing.parser import Parser
+from app.knowledge.registry import Embedders, LateWordLlama, wordllama_family
+from app.knowledge.repair import Repairs
+from app.knowledge.retrieve import Retriever
+from app.knowledge.versions import IndexVersions
+from app.pack import Ports
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The knowledge room, open. `of_questions` embeds for the answers by meaning, whatever the settings' embedder."""
+
+    store: VectorStore
+    of_questions: Embedder
+    versions: IndexVersions
+    likings: CachedHistory
+    ingestor: Ingestor
+    repairs: Repairs
+    building: Building
+
+
+async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
+    """The vector index of the settings; the embedded one is repaired before anything is served."""
+    settings, db, clock, redis = ground.settings, ground.db, ground.clock, ground.redis
+    embedders = _embedders(ground)
+    store = await _vectors(ground)
+    versions = IndexVersions(db, clock)
+    generations = Generations(db, versions, embedders)
+    likings = CachedHistory(RedisCache(redis, "trellis:history", clock=clock) if redis else LruCache(), clock)
+    retriever = Retriever(
+        store,
+        generations,
+        ground.caches.retrieval,
+        ground.metrics,
+        glossary=Glossary.load(),
+        guess=LanguageGuess.load(),
+        history=likings,
+        switched_on=ground.flags.bool,
+        ttl_s=settings.retrieval_cache_s,
+    )
+    built = integrations.build(integration_settings(settings), db, ground.session, clock)
+    ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)
+    parser = Parser.open(max_bytes=settings.max_upload_bytes)
+    ground.stack.push_async_callback(parser.close)
+    ingestor = Ingestor(db, store, generations, versions, ground.metrics, clock, reader=parser, caches=ground.caches)
+    repairs = Repairs(db, store, generations, ingestor)
+    if ground.parts is not Parts.COMMAND and settings.vectors_url is None:
+        # The embedded index has one owner. A server's is the worker's to look after: many pods start beside it.
+        await repairs.reconcile()
+    building = Building(db, store, generations, ingestor.indexer, clock)
+    of_questions = embedders.get(WordLlamaEmbedder.name)
+    return ports, Knowledge(store, of_questions, versions, likings, ingestor, repairs, building)
+
+
+def _embedders(ground: Ground) -> Embedders:
+    settings = ground.settings
+    if settings.embedding_url is None:
+        wordllama = WordLlamaEmbedder()
+        ground.stack.push_async_callback(wordllama.close)
+        return Embedders(wordllama, wordllama_family(wordllama))
+    key = settings.embedding_key.get_secret_value() if settings.embedding_key else None
+    remote = OpenAiEmbedder(
+        ground.session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key
+    )
+    late = LateWordLlama()
+    ground.stack.push_async_callback(late.close)
+    return Embedders(CachedEmbedder(remote, ground.caches.embeddings), wordllama_family(late))
+
+
+async def _vectors(ground: Ground) -> VectorStore:
+    """A server's index, or the data folder's; a command, which may run beside the process that owns the folder,
+    gets an empty one."""
+    if ground.settings.vectors_url is not None:
+        remote = await _remote_vectors(ground.settings, ground.settings.vectors_url)
+        ground.stack.push_async_callback(remote.close)
+        return remote
+    folder: Path | None = None if ground.parts is Parts.COMMAND else ground.settings.home / "vectors"
+    store = EdgeVectors.open(folder)
+    ground.stack.push_async_callback(store.close)
+    return store
+
+
+async def _remote_vectors(settings: Settings, url: str) -> VectorStore:
+    # Its client takes half a second to import.
+    from app.knowledge.qdrant import QdrantVectors, Shape
+
+    key = settings.vectors_key.get_secret_value() if settings.vectors_key else None
+    shape = Shape(settings.vectors_replicas, settings.vectors_int8)
+    return await QdrantVectors.open(url, key=key, timeout_s=settings.vectors_timeout_s, shape=shape)

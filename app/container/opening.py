@@ -1,0 +1,252 @@
+"""The order in which everything is opened."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+from app.agent.breaker import Breakers
+from app.agent.loop import Agent
+from app.agent.prompt_scope import Place
+from app.agent.prompts import PromptLibrary
+from app.agent.routing import ModelRouter
+from app.agent.tools import ToolExecutor, ToolPolicies, ToolRegistry
+from app.agent.tools.records import WritesOfPerson
+from app.clock import Clock, system_clock
+from app.container.container import Container, Parts
+from app.container.ground import Ground, lay_ground
+from app.container.knowledge import Knowledge, open_knowledge
+from app.container.models import open_router
+from app.container.upkeep import PURGE_SCHEDULE, checks, keep_gauges, purging
+from app.conversation.assistant import Assistant
+from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
+from app.conversation.build import Parts as ConversationParts
+from app.conversation.build import build_assistant
+from app.conversation.people import AnswersOfPerson, MemoryOfPerson, TastesOfPerson
+from app.conversation.record import subject_of
+from app.governance.experiments import Experiments
+from app.governance.keys import KeyRing
+from app.governance.people import DecisionsOfPerson
+from app.governance.policies import Policies
+from app.governance.privacy import scrub
+from app.governance.user_tokens import UserTokens
+from app.http.health import Readiness
+from app.http.people import AnswersOnceOfPerson
+from app.http.rates import RateLimits
+from app.http.streaming import Streams, StreamTimes
+from app.integrations.person import LocalIntegrationsOfPerson
+from app.jobs.engine import Jobs
+from app.knowledge.jobs import IngestJobs
+from app.knowledge.reindex import Reindexing
+from app.memory import ConversationMemory, LocalMemory, RedisMemory
+from app.pack import Kit, Pack, PackRuntime, Ports
+from app.packs.chat.pack import CHAT
+from app.packs.claims.pack import CLAIMS
+from app.packs.leads.pack import LEADS
+from app.people import JobsOfPerson, People
+from app.plugins import plugin_tools
+from app.principal import Principal, Role, Tier
+from app.settings import Settings
+from app.storage import schema
+from app.storage.db import Database
+from app.telemetry.logs import configure_logs
+from app.telemetry.setup import build_metrics
+from app.web.signing import signing_key
+
+PACKS: tuple[Pack, ...] = (LEADS, CHAT, CLAIMS)
+LOCAL_TENANT = "local"
+
+
+@asynccontextmanager
+async def open_container(
+    settings: Settings, parts: Parts = Parts.SERVER, *, clock: Clock = system_clock
+) -> AsyncIterator[Container]:
+    """Opens every backend in order and closes them in the opposite one, also where a later one does not open.
+
+    Raises ConfigError for whatever a person has to mend: settings, folders, an old schema, a second worker.
+    """
+    configure_logs(as_json=settings.log_json, level=settings.log_level, scrub=scrub)
+    async with AsyncExitStack() as stack:
+        db = Database(
+            settings.sqlalchemy_url, reader_url=settings.database_reader_url, pool_size=settings.database_pool_size
+        )
+        stack.push_async_callback(db.close)
+        await schema.check(db)
+        ground = await lay_ground(settings, parts, clock, db, stack, PACKS)
+        yield await _build(ground)
+
+
+async def migrate_database(settings: Settings) -> str:
+    """Brings both schemas up, ours and the job engine's. Returns the revision. Raises ConfigError."""
+    db = Database(settings.sqlalchemy_url)
+    try:
+        await schema.upgrade(db.writer)
+    finally:
+        await db.close()
+    jobs = Jobs(settings.sqlalchemy_url, metrics=build_metrics(version("trellis"), settings.phase))
+    await jobs.migrate()
+    return schema.head_revision()
+
+
+async def _build(ground: Ground) -> Container:
+    settings, db, clock, metrics, audit = ground.settings, ground.db, ground.clock, ground.metrics, ground.audit
+    ports, knowledge = await open_knowledge(ground)
+    kit, model = await _kit(ground, ports, knowledge)
+    runtimes = {pack.name: pack.build(kit) for pack in PACKS}
+    people = _people(ground, kit, runtimes)
+    await _start_jobs(ground, kit, knowledge, runtimes)
+    rates = RateLimits(metrics, redis_url=settings.redis_url)
+    ground.stack.push_async_callback(rates.close)
+    keys = KeyRing(db, clock)
+    return Container(
+        settings=settings,
+        db=db,
+        clock=clock,
+        metrics=metrics,
+        audit=audit,
+        flags=ground.flags,
+        keys=keys,
+        users=UserTokens(signing_key(settings), keys, clock),
+        rates=rates,
+        readiness=Readiness(checks(db, kit.jobs)),
+        open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
+        approvals=kit.executor.approvals,
+        tool_policies=kit.executor.policies,
+        documents=kit.documents,
+        reindexing=Reindexing(kit.generations, kit.jobs, audit, clock),
+        model=model,
+        kit=kit,
+        people=people,
+        runtimes=runtimes,
+    )
+
+
+async def _kit(ground: Ground, ports: Ports, knowledge: Knowledge) -> tuple[Kit, str]:
+    """What packs are built from, and how the first model is called."""
+    settings, db, clock, metrics, audit = ground.settings, ground.db, ground.clock, ground.metrics, ground.audit
+    breakers = Breakers(metrics)
+    own = [tool for pack in PACKS for tool in pack.tools(ports)]
+    plugins = plugin_tools(ports, [tool.name for tool in own])
+    policies = ToolPolicies(db, clock, audit)
+    executor = ToolExecutor(db, clock, ToolRegistry([*own, *plugins]), policies, breakers, audit, metrics=metrics)
+    router, model = await open_router(ground, breakers, PACKS)
+    jobs = _jobs(ground)
+    prompts = _prompts(settings)
+    agent = Agent(router, executor, metrics)
+    memory = RedisMemory(ground.redis, clock) if ground.redis else LocalMemory(clock)
+    kit = Kit(
+        settings=settings,
+        ports=ports,
+        metrics=metrics,
+        audit=audit,
+        flags=ground.flags,
+        experiments=Experiments(clock, ground.flags, audit),
+        policies=Policies(clock, audit),
+        prompts=prompts,
+        agent=agent,
+        executor=executor,
+        ingestor=knowledge.ingestor,
+        documents=IngestJobs(
+            db, knowledge.ingestor, knowledge.repairs, jobs, audit, clock, concurrency=settings.worker_concurrency
+        ),
+        generations=knowledge.building.generations,
+        jobs=jobs,
+        caches=ground.caches,
+        memory=memory,
+        assistant=_assistant(ground, ports, knowledge, prompts, router, agent, memory),
+        streams=_streams(ground),
+        plugins=tuple(tool.name for tool in plugins),
+    )
+    return kit, model
+
+
+def _jobs(ground: Ground) -> Jobs:
+    settings = ground.settings
+    return Jobs(
+        settings.sqlalchemy_url,
+        metrics=ground.metrics,
+        executor_id=settings.executor_id,
+        clock=ground.clock,
+        pool_size=settings.database_pool_size,
+    )
+
+
+def _prompts(settings: Settings) -> PromptLibrary:
+    folders = [CONVERSATION_PROMPTS, *(pack.prompts for pack in PACKS if pack.prompts is not None)]
+    return PromptLibrary.load(folders, place=Place(settings.environment, settings.region))
+
+
+def _streams(ground: Ground) -> Streams:
+    streams = Streams(StreamTimes(ground.settings.stream_kept_s, ground.settings.stream_grace_s))
+    ground.stack.push_async_callback(streams.close)
+    return streams
+
+
+def _assistant(
+    ground: Ground,
+    ports: Ports,
+    knowledge: Knowledge,
+    prompts: PromptLibrary,
+    router: ModelRouter,
+    agent: Agent,
+    memory: ConversationMemory,
+) -> Assistant:
+    parts = ConversationParts(
+        db=ground.db,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        audit=ground.audit,
+        flags=ground.flags,
+        prompts=prompts,
+        router=router,
+        agent=agent,
+        memory=memory,
+        caches=ground.caches,
+        store=knowledge.store,
+        embedder=knowledge.of_questions,
+        versions=knowledge.versions,
+        retriever=ports.retriever,
+        likings=knowledge.likings,
+    )
+    assistant = build_assistant(parts)
+    ground.stack.push_async_callback(assistant.close)
+    return assistant
+
+
+def _people(ground: Ground, kit: Kit, runtimes: Mapping[str, PackRuntime]) -> People:
+    stores = (
+        *(store for runtime in runtimes.values() for store in runtime.people),
+        LocalIntegrationsOfPerson(),
+        DecisionsOfPerson(subject_of),
+        WritesOfPerson(),
+        AnswersOnceOfPerson(),
+    )
+    traces = (
+        MemoryOfPerson(kit.memory),
+        TastesOfPerson(kit.ports.retriever),
+        AnswersOfPerson(ground.db, kit.caches, kit.assistant, kit.streams),
+        JobsOfPerson(kit.jobs),
+    )
+    secret, again_s = signing_key(ground.settings), ground.settings.erase_again_s
+    people = People(ground.db, kit.jobs, kit.audit, ground.clock, secret, stores, traces, again_s=again_s)
+    jobs, schedules = people.declared()
+    kit.jobs.register(jobs, (), schedules)
+    return people
+
+
+async def _start_jobs(ground: Ground, kit: Kit, knowledge: Knowledge, runtimes: Mapping[str, PackRuntime]) -> None:
+    """Declares every job; begins to run them where this process is a worker."""
+    jobs = kit.jobs
+    jobs.register(knowledge.building.jobs, knowledge.building.queues)
+    jobs.register(*kit.documents.declared())
+    jobs.register([purging(ground.db, ground.clock)], (), [PURGE_SCHEDULE])
+    for runtime in runtimes.values():
+        jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
+    works = ground.parts is Parts.WORKER or (ground.parts is Parts.SERVER and ground.settings.worker)
+    await jobs.start(worker=works)
+    ground.stack.push_async_callback(jobs.stop, ground.settings.shutdown_grace_s)
+    if works:
+        await kit.documents.sweep()
+    if ground.parts is not Parts.COMMAND:
+        gauges = asyncio.create_task(keep_gauges(ground), name="gauges")
+        ground.stack.callback(gauges.cancel)

@@ -1,0 +1,68 @@
+"""What a process does beside its requests, and how it tells that it is well."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+
+from app.agent.tools.records import count_waiting
+from app.clock import Clock
+from app.container.ground import Ground
+from app.errors import NotFound
+from app.http.health import Check
+from app.http.idempotency import purge_expired
+from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
+from app.jobs.port import Job, JobContext, Schedule
+from app.knowledge.repository import count_by_status
+from app.storage.db import Database
+
+log = structlog.get_logger(__name__)
+
+GAUGES_S = 15.0
+PURGE_BATCH = 5_000
+PURGE_KEYS = "http.purge_idempotency_keys"
+PURGE_SCHEDULE = Schedule(PURGE_KEYS, "23 * * * *", PURGE_KEYS)
+
+
+async def keep_gauges(ground: Ground) -> None:
+    """What waits for a person, and how far documents are: a query a scrape would be somebody else's to time."""
+    while True:
+        try:
+            async with ground.db.reading() as session:
+                waiting, documents = await count_waiting(session), await count_by_status(session)
+        except Exception as error:
+            log.warning("gauges.failed", error=str(error))
+        else:
+            ground.metrics.effects_parked.set(waiting.parked)
+            ground.metrics.approvals_pending.set(waiting.pending)
+            for status, count in documents.items():
+                ground.metrics.documents.labels(status=status).set(count)
+        await asyncio.sleep(GAUGES_S)
+
+
+def purging(db: Database, clock: Clock) -> Job:
+    """Takes idempotency keys away whose time is over."""
+
+    async def purge(_context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
+        purged = 0
+        while True:
+            async with db.transaction() as session:
+                batch = await purge_expired(session, clock(), PURGE_BATCH)
+            purged += batch
+            if batch < PURGE_BATCH:
+                return {"purged": purged}
+
+    return Job(PURGE_KEYS, MAINTENANCE_QUEUE, purge)
+
+
+def checks(db: Database, jobs: Jobs) -> dict[str, Check]:
+    async def database() -> None:
+        async with db.reading() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def worker() -> None:
+        if not jobs.alive:
+            raise NotFound("The background worker has stopped: restart this process.")
+
+    return {"database": database, "jobs": worker}
