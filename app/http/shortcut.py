@@ -24,9 +24,10 @@ class PathPattern:
         """What stands where the braces are, "" where there are none; None for another path."""
         if self._whole:
             return "" if path == self._start else None
-        if not (path.startswith(self._start) and path.endswith(self._end)):
+        end = len(path) - len(self._end)
+        if end < len(self._start) or not (path.startswith(self._start) and path.endswith(self._end)):
             return None
-        part = path[len(self._start) : len(path) - len(self._end)]
+        part = path[len(self._start) : end]
         return part if "/" not in part else None
 
 
