@@ -1,8 +1,8 @@
 """Whether two questions ask the same, by their words and the likeness of their vectors.
 
-A cosine alone does not tell: in a vector of a whole question "the Team plan" and "the Pro plan", or "from euro to
-dollar" and "from dollar to euro", are all but one. So the words decide what can be the same at all (whatever carries
-meaning must be in both, with the same negations, quantities and directions), and the cosine how sure that is.
+A cosine alone does not tell: WordLlama's is 1.000 of "from Frankfurt to Dublin" and "from Dublin to Frankfurt" in one
+question, 0.970 with and without a "not". So the words decide what can be the same at all (whatever carries meaning must
+be in both, with the same negations, quantities and directions), and the cosine how sure that is.
 docs/decisions/0015 has the figures.
 """
 

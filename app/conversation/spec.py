@@ -22,7 +22,7 @@ class AssistantSpec:
         tools: tools that read, which the model may ask for.
         passages: how many are put before the model at most.
         needs_evidence: without a strong passage the assistant refuses, unless it has tools.
-        semantic_threshold: cosine from which another question's answer may be given; None is never.
+        semantic_threshold: of `Sameness.score`, from which another question's answer may be given; None is never.
         personal: answers depend on who asks: cached under the user, never shared, never by meaning.
         history_tokens: what the earlier turns may take of the prompt; older ones are summarised.
         deadline_s: for the whole turn.

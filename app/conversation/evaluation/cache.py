@@ -79,7 +79,7 @@ async def evaluate(data: Path, console: Console, plot: Path | None = None) -> No
         await embedder.close()
     ways = [
         _way("cosine", train, test, lambda _one, _other, cosine: cosine),
-        _way("words too", train, test, Sameness.load(LanguageGuess.load()).score),
+        _way("words", train, test, Sameness.load(LanguageGuess.load()).score),
     ]
     ours = ways[-1]
     swept = {state: [stream.replay(t) for t in THRESHOLDS] for state, stream in ours.test.items()}
@@ -122,12 +122,13 @@ def comparison(ways: Sequence[Way]) -> Table:
     """Each way at the threshold that the training questions choose, on the others."""
     table = Table(
         title=f"Chosen for {CHOSEN_UNDER:.1%} false hits on the training questions; on the test questions:",
-        caption="training, false: the answer is to a question of another intent, of the hits and of all; below a rate "
-        "its 95 % interval by bootstrap over questions; disputed: the same words under two intents, not called false",
+        caption="train, false: the answer is to a question of another intent, of the hits and of all; below a rate "
+        "its 95 % interval by bootstrap over questions; same: the same words under two intents, not called false",
         box=SIMPLE,
+        pad_edge=False,
     )
-    for column in ("way", "cache", "from", "training", "hits", "false", "of all", "disputed"):
-        table.add_column(column, justify="left" if column in ("way", "cache") else "right", no_wrap=column == "cache")
+    for column in ("way", "cache", "from", "train", "hits", "false", "of all", "same"):
+        table.add_column(column, justify="left" if column in ("way", "cache") else "right", no_wrap=True)
     for way in ways:
         threshold = way.chosen()
         for state, stream in way.test.items():
