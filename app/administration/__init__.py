@@ -1,6 +1,5 @@
 """The commands of whoever runs this installation: keys, tools, flags, parked writes, the audit log, prompts."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,8 +12,7 @@ from app.agent.prompt_lock import write_lock
 from app.agent.prompts import read_directory
 from app.agent.tools.records import EffectRepository
 from app.console import LOCAL, TenantOption, operator, out, run, with_ids
-from app.container import PACKS, Container
-from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
+from app.container import Container, prompt_directories
 from app.errors import InvalidInput, NotFound
 from app.governance.audit import verify
 from app.governance.flags import parsed
@@ -214,11 +212,6 @@ def flags_set(
         out.print(f"{name} is {value} for {'every tenant' if everywhere else tenant}.")
 
     run(tenant, work)
-
-
-def prompt_directories() -> list[Path]:
-    """Where the program's own prompts are: a conversation's, and each pack's."""
-    return [CONVERSATION_PROMPTS, *(pack.prompts for pack in PACKS if pack.prompts is not None)]
 
 
 @prompts.command("list")

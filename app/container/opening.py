@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from app.agent.breaker import Breakers
 from app.agent.loop import Agent
@@ -171,9 +172,13 @@ def _jobs(ground: Ground) -> Jobs:
     )
 
 
+def prompt_directories() -> list[Path]:
+    """Where the program's own prompts are: a conversation's, and each pack's."""
+    return [CONVERSATION_PROMPTS, *(pack.prompts for pack in PACKS if pack.prompts is not None)]
+
+
 def _prompts(settings: Settings) -> PromptLibrary:
-    folders = [CONVERSATION_PROMPTS, *(pack.prompts for pack in PACKS if pack.prompts is not None)]
-    return PromptLibrary.load(folders, place=Place(settings.environment, settings.region))
+    return PromptLibrary.load(prompt_directories(), place=Place(settings.environment, settings.region))
 
 
 def _streams(ground: Ground) -> Streams:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from time import perf_counter
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -125,12 +126,14 @@ class Ingestor:
     async def keep(self, session: AsyncSession, tenant_id: str, bot: str, given: Page | File) -> tuple[Document, bool]:
         """Keeps what was given as `queued`, and whether it is new; what is ready, or under way, and the same stays so.
 
-        Raises InvalidInput or TooLarge for what cannot be kept.
+        Raises InvalidInput or TooLarge for what cannot be kept, Conflict for a file where one of another kind stands.
         """
         given.check()
         check_scope(tenant_id, bot)
         documents = DocumentRepository(session, tenant_id)
         known = await documents.by_slug(bot, given.slug)
+        if known is not None and isinstance(given, File):
+            _refuse_other_kind(known, given)
         document = known or documents.add(self._blank(bot, given.slug))
         if known and document.content_hash == given.content_hash and self._stands(document):
             return document, False
@@ -336,6 +339,15 @@ class Ingestor:
         else:
             document.title, document.body, document.file_name = given.title, given.text, None
             document.size_bytes = len(given.text.encode())
+
+
+def _refuse_other_kind(known: Document, given: File) -> None:
+    """`plan.docx` does not silently take the place of `plan.pdf`."""
+    if known.file_name is not None and PurePath(known.file_name).suffix != PurePath(given.file_name).suffix:
+        raise Conflict(
+            f"'{given.slug}' is '{known.file_name[:80]}': give '{given.file_name[:80]}' a slug of its own, or delete "
+            "that document first."
+        )
 
 
 def _outcome(document: Document, *, embedded: int, changed: bool) -> Ingested:

@@ -320,3 +320,12 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_kept(tmp_path: Path
         within = b"word " * ((limit - 1000) // 5)
         assert (await docs.upload(within, "within.txt")).status_code == 202
         assert (await service.client.post("/v1/leads", content=b"x" * (limit + 1))).status_code == 413
+
+
+async def test_a_file_of_another_kind_does_not_silently_take_the_place_of_one(docs: Docs) -> None:
+    assert (await docs.put(b"# Plan\n\nWe open in May.", "plan.md"))["status"] == "ready"
+    refused = await docs.upload(b"<h1>Plan</h1><p>We open in June.</p>", "plan.html")
+    assert refused.status_code == 409
+    assert "'plan' is 'plan.md'" in refused.json()["detail"]
+    assert (await docs.upload(b"<h1>Plan</h1><p>We open in June.</p>", "plan.html", slug="plan-html")).status_code == 202
+    assert (await docs.put(b"# Plan\n\nWe open in July.", "plan.md"))["status"] == "ready"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import app
-from app.administration import prompt_directories
+from app.container import prompt_directories
 
 
 def test_every_folder_of_prompts_is_listed_and_locked() -> None:
