@@ -78,7 +78,12 @@ def test_a_folder_is_added_repaired_and_taken_out_again(served: Served, tmp_path
     (files / "notes.txt").write_text("The office is closed in August.\n")
     code, said = served.command("add", str(files), "--tag", "handbook")
     assert (code, "6 files: 2 indexed, 4 unchanged, 0 failed" in said) == (0, True), said
-    asked = {"office+closed": "August", "warranty+gateway": "thirty-six", "parcels+leave": "Friday", "goods+come+back": "14 days"}
+    asked = {
+        "office+closed": "August",
+        "warranty+gateway": "thirty-six",
+        "parcels+leave": "Friday",
+        "goods+come+back": "14 days",
+    }
     for question, answer in asked.items():
         found = served.server.call(f"/v1/bots/docs/search?q={question}&tag=handbook", served.key)["items"]
         assert answer in found[0]["text"], (question, [one["text"] for one in found])

@@ -327,5 +327,6 @@ async def test_a_file_of_another_kind_does_not_silently_take_the_place_of_one(do
     refused = await docs.upload(b"<h1>Plan</h1><p>We open in June.</p>", "plan.html")
     assert refused.status_code == 409
     assert "'plan' is 'plan.md'" in refused.json()["detail"]
-    assert (await docs.upload(b"<h1>Plan</h1><p>We open in June.</p>", "plan.html", slug="plan-html")).status_code == 202
+    named = await docs.upload(b"<h1>Plan</h1><p>We open in June.</p>", "plan.html", slug="plan-html")
+    assert named.status_code == 202
     assert (await docs.put(b"# Plan\n\nWe open in July.", "plan.md"))["status"] == "ready"
