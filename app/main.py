@@ -1,8 +1,10 @@
 """Makes the application from an open container: nothing else."""
 
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
 
@@ -22,6 +24,9 @@ from app.web.links import links_router
 # What a form with a file of the largest size has beside the file.
 FORM_BYTES = 64 << 10
 
+TELEMETRY: Final[TelemetryConfig] = {"metrics": False, "logs": False, "operation_spans": False}
+"""A request's own span, and no more of the framework's: metrics, logs and the spans inside are ours."""
+
 
 def create_app(container: Container) -> FastAPI:
     """The API, the packs' routes, the console. The container outlives the application."""
@@ -33,6 +38,7 @@ def create_app(container: Container) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url="/docs",
         redoc_url=None,
+        telemetry=TELEMETRY,
     )
     # Routers are tried in this order, each with a price: those of the agents come first.
     for runtime in container.runtimes.values():
