@@ -71,6 +71,7 @@ def up(settings: Settings, console: Console, *, detach: bool) -> None:
         _watch(console, process, client, started)
         # The other packs' samples may still be loading.
         _wait_until(process, client, settings, "/readyz")
+        _offer_chat(client, console)
         if detach:
             console.print(f"Running in the background as process {process.pid}; `make down` ends it.")
             return
@@ -264,6 +265,17 @@ def _watch(console: Console, process: "subprocess.Popen[bytes]", client: Client,
     if first is not None:
         console.print(f"First decided lead after {first:.1f} s.")
     _tell_undecided(client, console)
+
+
+def _offer_chat(client: Client, console: Console) -> None:
+    """Where the handbook of the samples is there to be asked."""
+    if client.get("/v1/bots/handbook") is not None:
+        console.print(
+            'Ask the handbook: .venv/bin/trellis chat --as you "How many days of leave do I have?"',
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
 
 
 def _decisions(client: Client, limit: int) -> list[Any]:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from app.administration.rest import Refused, Rest
-from app.console import KeyOption, UrlOption, out, with_ids
+from app.console import KeyOption, UrlOption, out
 from app.errors import InvalidInput, NotFound, TrellisError
 from app.knowledge.page import File, slug_of
 from app.knowledge.parsing.media import ACCEPTED, media_type_of
@@ -213,13 +213,7 @@ def _add_looking(commands: typer.Typer) -> None:
         async def work(rest: Rest, _settings: Settings) -> list[dict[str, Any]]:
             return [one async for one in rest.pages(base(bot), **({"status": status} if status else {}))]
 
-        table = with_ids("Slug", "Title", "Status", "Chunks", "Quarantined", "Why")
-        for one in _run(work, url, key):
-            why = one["last_error"] or " ".join(one["warnings"])
-            table.add_row(
-                one["id"], one["slug"], one["title"], one["status"], str(one["chunks"]), str(one["quarantined"]), why
-            )
-        out.print(table)
+        out.print(listed(_run(work, url, key)))
 
     @commands.command("show")
     def show(document: str, bot: BotOption = DEFAULT_BOT, url: UrlOption = None, key: KeyOption = None) -> None:
@@ -276,12 +270,33 @@ def _bar() -> Iterator[tuple[Progress, TaskID]]:
         yield bar, bar.add_task("", total=None)
 
 
+def listed(documents: Iterable[dict[str, Any]]) -> Table:
+    """Documents as the API lists them. Every command takes the slug: it is never cut; the id is left to `show`."""
+    table = Table()
+    table.add_column("Slug", no_wrap=True)
+    table.add_column("Status", min_width=10)
+    table.add_column("Chunks", justify="right", min_width=6)
+    table.add_column("Title and what to know", overflow="fold")
+    for one in documents:
+        table.add_row(one["slug"], one["status"], str(one["chunks"]), _known(one))
+    return table
+
+
+def _known(document: dict[str, Any]) -> str:
+    said = document["last_error"] or " ".join(document["warnings"])
+    return "\n".join(text for text in (document["title"], said, *_held(document["quarantined"])) if text)
+
+
+def _held(quarantined: int) -> list[str]:
+    return [f"{quarantined} chunks carry instructions and are kept out."] if quarantined else []
+
+
 def _report(entries: Iterable[Entry]) -> None:
     """The files of which there is something to say, then one line about all."""
     entries = list(entries)
     table = Table("File", "Status", "Chunks", "What to know")
     for entry in entries:
-        held = [f"{entry.quarantined} chunks carry instructions and are kept out."] if entry.quarantined else []
+        held = _held(entry.quarantined)
         if entry.failed or held or entry.said:
             table.add_row(str(entry.path), entry.status, str(entry.chunks), " ".join([*entry.said, *held]))
     if table.row_count:

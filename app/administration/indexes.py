@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from pydantic import ValidationError
 
-from app.console import LOCAL, TenantOption, out, run
+from app.console import LOCAL, TenantOption, out, run, with_ids
 from app.container import Container
 from app.errors import InvalidInput
-from app.http.indexes import BoundsIn, IndexOut, QuestionsIn, index_out, pointed
+from app.http.indexes import BoundsIn, GenerationOut, IndexOut, QuestionsIn, index_out, pointed
 from app.knowledge.chunking import Bounds
 from app.principal import Principal
 
 index = typer.Typer(no_args_is_help=True, help="How a bot's documents are indexed.")
 BotOption = Annotated[str, typer.Option("--bot", help="The bot whose documents they are.")]
-CHARACTERS = "characters"
 
 
 @index.command("show")
@@ -31,18 +30,9 @@ def show(bot: BotOption, tenant: TenantOption = LOCAL) -> None:
             return index_out(bot, await container.reindexing.view(session, principal, bot))
 
     found = run(tenant, work)
-    table = Table("Generation", "Use", "State", "Embedder", "Chunks", "Documents", "nDCG@10", "recall@5")
+    table = with_ids("State", "Embedder and chunks", "On your questions")
     for one in found.generations:
-        size = f"{one.bounds.smallest}-{one.bounds.largest} {CHARACTERS}, {one.bounds.overlap} again"
-        done = "" if one.documents_total is None else f"{one.documents_done} of {one.documents_total}"
-        figures = ("", "")
-        if one.report is not None:
-            new, old = one.report.candidate, one.report.active
-            figures = (
-                f"{new.ndcg_at_10:.3f} (now {old.ndcg_at_10:.3f})",
-                f"{new.recall_at_5:.3f} (now {old.recall_at_5:.3f})",
-            )
-        table.add_row(one.id, one.use, one.last_error or one.state, one.embedder, size, done, *figures)
+        table.add_row(*_cells(one))
     out.print(table)
     out.print(f"{found.questions} questions in the evaluation set; version {found.version}.")
 
@@ -127,10 +117,28 @@ def rollback(bot: BotOption, tenant: TenantOption = LOCAL) -> None:
     out.print(f"{run(tenant, work)} answers for '{bot}'.")
 
 
+def _cells(one: GenerationOut) -> tuple[str, str, str, str]:
+    state = [one.use, one.last_error or one.state]
+    if one.documents_total is not None:
+        state.append(f"{one.documents_done} of {one.documents_total} documents")
+    size = f"{one.bounds.smallest}-{one.bounds.largest} characters, {one.bounds.overlap} again"
+    figures = ""
+    if one.report is not None:
+        new, old = one.report.candidate, one.report.active
+        figures = (
+            f"nDCG@10 {new.ndcg_at_10:.3f} (now {old.ndcg_at_10:.3f})\n"
+            f"recall@5 {new.recall_at_5:.3f} (now {old.recall_at_5:.3f})"
+        )
+    return one.id, "\n".join(state), f"{one.embedder}\n{size}", figures
+
+
 def _read(file: Path) -> QuestionsIn:
+    shape = f"{file} must hold a JSON list of objects with 'question' and 'slugs'"
     try:
         return QuestionsIn.model_validate({"questions": json.loads(file.read_bytes())})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "the list"
+        raise InvalidInput(f"{shape}: wrong at {where}: {first['msg']}.") from error
     except ValueError as error:
-        raise InvalidInput(
-            f"{file} must hold a JSON list of objects with 'question' and 'slugs': {str(error).splitlines()[0]}."
-        ) from error
+        raise InvalidInput(f"{shape}: {str(error).splitlines()[0]}.") from error

@@ -134,4 +134,4 @@ def _summary(decision: Decision) -> str:
     on = f"on {passages} {'passage' if passages == 1 else 'passages'}" if passages else "without evidence"
     done = [call["tool"] for call in decision.tool_calls if call["state"] == "done"]
     acts = f"; did {', '.join(done)}" if done else ""
-    return f"Decided to {decision.action} ({decision.confidence:.0%} sure) {by}, {on}{acts}."
+    return f"Decided: {decision.action} ({decision.confidence:.0%} sure) {by}, {on}{acts}."

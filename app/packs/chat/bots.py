@@ -105,6 +105,10 @@ class Bots:
         items = [BotOut.of(set_up[name]) if name in set_up else BotOut.untouched(name) for name in names[:limit]]
         return BotPage(items=items, next_cursor=items[-1].name if len(names) > limit else None)
 
+    async def offered(self, principal: Principal, most: int) -> Sequence[BotOut]:
+        """As `list`, those that somebody set up first: the others are mostly what another pack answers from."""
+        return sorted((await self.list(principal, None, most)).items, key=lambda bot: (bot.revision == 0, bot.name))
+
     async def put(self, session: AsyncSession, principal: Principal, name: str, settings: BotSettings) -> BotOut:
         """Sets the bot up; the same settings again change nothing. Tell `changed` after the commit.
 

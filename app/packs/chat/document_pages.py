@@ -54,7 +54,7 @@ def _add_list(routes: APIRouter, kit: Kit, bots: Bots) -> None:
         bot: Annotated[str, Query(max_length=64, pattern=f"^({BOT_NAME})?$")] = "",
         cursor: Cursor = None,
     ) -> Response:
-        known = [one.name for one in (await bots.list(principal, None, MOST_BOTS)).items]
+        known = [one.name for one in await bots.offered(principal, MOST_BOTS)]
         chosen = bot or (known[0] if known else "")
         live = await _live(kit, principal, chosen, cursor)
         return shell.page(request, "chat/documents.html", known=known, suffixes=SUFFIXES, **live)

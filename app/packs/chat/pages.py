@@ -69,7 +69,7 @@ def _add_talk(routes: APIRouter, kit: Kit, bots: Bots) -> None:
         principal: ConsolePrincipal,
         bot: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        known = (await bots.list(principal, None, MOST_BOTS)).items
+        known = await bots.offered(principal, MOST_BOTS)
         chosen = await _chosen(bots, principal, known, bot)
         turns = await kit.memory.recent(principal.tenant_id, chosen.name, principal.user) if chosen else ()
         return shell.page(request, "chat/talk.html", bots=known, chosen=chosen, turns=turns, longest=MAX_QUESTION)

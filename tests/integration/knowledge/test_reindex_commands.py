@@ -11,13 +11,13 @@ from tests.support.service import TENANT, Service, running
 BOT = "docs"
 
 
-async def trellis(home: Path, *arguments: str) -> tuple[int, str]:
+async def trellis(home: Path, *arguments: str, columns: int = 300) -> tuple[int, str]:
     """Exit code, and what was printed, on one line."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRELLIS_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "app.cli", "knowledge", "index", *arguments, "--bot", BOT, "--tenant", TENANT),
-        env={**environment, "TRELLIS_HOME": str(home), "COLUMNS": "300"},
+        env={**environment, "TRELLIS_HOME": str(home), "COLUMNS": str(columns)},
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -49,6 +49,7 @@ async def test_an_index_is_rebuilt_switched_and_rolled_back_by_commands_beside_t
         code, said = await trellis(home, "show")
         assert code == 0, said
         assert all(word in said for word in (name, "wordllama-l2-supercat-128", "2 of 2", "1.000 (now 1.000)"))
+        assert name in (await trellis(home, "show", columns=80))[1], "it is what `switch` needs"
         assert await trellis(home, "switch", name) == (0, f"{name} answers for 'docs'.")
         await asyncio.sleep(1.1)
         assert (await service.client.get(f"/v1/bots/{BOT}/index")).json()["active"] == name

@@ -130,6 +130,15 @@ async def test_a_viewer_changes_no_document_and_no_file_goes_in_without_the_toke
     assert len(await service.rows("documents")) == 1
 
 
+async def test_a_bot_that_was_set_up_is_offered_before_one_that_only_holds_documents(service):
+    settings = await service.client.put("/v1/bots/docs", json={"title": "House rules"})
+    assert settings.status_code == 200
+    await service.container.kit.ingestor.put(TENANT, "about", "page", "About", "Made by hand.")
+    async with signed_in(service, Role.VIEWER) as viewer:
+        assert f'data-ask="{ASK}"' in (await viewer.get("/console/chat")).text
+        assert 'href="/console/chat?bot=docs"' in (await viewer.get(DOCUMENTS)).text
+
+
 async def test_another_tenants_documents_and_conversations_are_on_no_page(service):
     found = (await service.client.get("/v1/bots/docs/documents")).json()["items"][0]["id"]
     async with visiting(create_app(service.container)) as stranger:

@@ -71,7 +71,7 @@ async def test_a_decision_explains_itself(db: Database, clock: StillClock) -> No
         ),
     )
     found = explain(row)
-    assert found.summary == "Decided to respond (82% sure) by offline, on 1 passage; did crm_upsert."
+    assert found.summary == "Decided: respond (82% sure) by offline, on 1 passage; did crm_upsert."
     assert found.decided_at == clock.now
     assert [item.model_dump() for item in found.evidence] == [EVIDENCE]
     assert [step.model_dump() for step in found.tool_calls] == STEPS
@@ -93,7 +93,7 @@ async def test_a_decision_explains_itself(db: Database, clock: StillClock) -> No
 
 async def test_a_bare_decision_says_that_no_model_and_no_evidence_was_there(db: Database, clock: StillClock) -> None:
     found = explain(await stored(db, decision(clock)))
-    assert found.summary == "Decided to respond (82% sure) by rules, without a model, without evidence."
+    assert found.summary == "Decided: respond (82% sure) by rules, without a model, without evidence."
     assert found.state == DecisionState.DECIDED
     assert (found.evidence, found.tool_calls, found.cost.cost_usd) == ([], [], 0.0)
 

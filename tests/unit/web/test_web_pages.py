@@ -100,7 +100,7 @@ async def test_an_explanation_says_what_how_sure_from_what_and_at_what_cost(cont
     decision = await store_decision(container, cost_micros=1_200, tokens_in=1234, experiment="tone", arm="short")
     page = unescape((await viewer.get(f"/console/decisions/{decision.id}")).text)
     for shown in (
-        "Decided to respond",
+        "Decided: respond,",
         "82% sure",
         "The price list answers it.",
         "1 passage",
