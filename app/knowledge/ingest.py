@@ -342,8 +342,10 @@ class Ingestor:
 
 
 def _refuse_other_kind(known: Document, given: File) -> None:
-    """`plan.docx` does not silently take the place of `plan.pdf`."""
-    if known.file_name is not None and PurePath(known.file_name).suffix != PurePath(given.file_name).suffix:
+    """`plan.docx` does not silently take the place of `plan.pdf`, unless that could not be read."""
+    if known.status == DocumentStatus.FAILED or known.file_name is None:
+        return
+    if PurePath(known.file_name).suffix != PurePath(given.file_name).suffix:
         raise Conflict(
             f"'{given.slug}' is '{known.file_name[:80]}': give '{given.file_name[:80]}' a slug of its own, or delete "
             "that document first."

@@ -95,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         server.wait_ready()
         running = Site(server, key)
         # What is loaded once, with the first file of its kind, is no growth.
-        for name, content in (("warm.md", b"# Warm\n\nText."), ("warm.pdf", files.pdf(["Warm."])), *WARM):
+        for name, content in (("warm.md", b"# Warm\n\nText."), ("warm-2.pdf", files.pdf(["Warm."])), *WARM):
             assert running.settled(running.upload(name, content)[1]["document_id"])["status"] == "ready"
         before = running.peak_kb()
         yield running
@@ -106,7 +106,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert set(re.findall(r"^(?:[a-z_]+\.)*([A-Z]\w+): ", log, re.MULTILINE)) == {"Unreadable"}, log[-3000:]
 
 
-WARM = (("warm.docx", files.word()), ("warm.html", files.PAGE.encode()))
+WARM = (("warm-3.docx", files.word()), ("warm-4.html", files.PAGE.encode()))
 FAILING = {
     "locked.pdf": (files.encrypted_pdf(files.REFUND, "secret"), "password"),
     "cut.pdf": (files.pdf([files.REFUND] * 3)[:900], "cut off"),
