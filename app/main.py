@@ -76,9 +76,7 @@ def _desk(container: Container) -> Desk:
     kit = container.kit
     return Desk(
         db=container.db,
-        audit=container.audit,
         intake=container.documents,
-        ingestor=kit.ingestor,
         generations=kit.generations,
         retriever=kit.ports.retriever,
     )

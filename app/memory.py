@@ -46,8 +46,8 @@ class ConversationMemory(Protocol):
     async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
         """Oldest first; empty for a user who said nothing lately."""
 
-    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
-        """Appends in the order given: a question and its answer go in together."""
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> Sequence[Turn]:
+        """Appends in the order given: a question and its answer go in together. What is `recent` then."""
 
     async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
         """What `summarise` kept within the last 24 hours."""
@@ -101,8 +101,9 @@ class LocalMemory:
     async def recent(self, tenant_id: str, bot: str, user: str) -> Sequence[Turn]:
         return self.peek(tenant_id, bot, user)
 
-    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> Sequence[Turn]:
         self.put(tenant_id, bot, user, *turns)
+        return self.peek(tenant_id, bot, user)
 
     async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
         return self._summary(self._talk(tenant_id, bot, user))
@@ -168,17 +169,19 @@ class RedisMemory:
             return []
         return _lately(map(_unpack, packed), self._clock)
 
-    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> None:
+    async def add(self, tenant_id: str, bot: str, user: str, *turns: Turn) -> Sequence[Turn]:
         if not turns:
-            return
+            return await self.recent(tenant_id, bot, user)
         keys = self._keys(tenant_id, user)
 
         def fill(pipeline: Any) -> None:
             pipeline.rpush(keys.turns(bot), *map(_pack, turns))
             pipeline.ltrim(keys.turns(bot), -KEPT_TURNS, -1)
             pipeline.expire(keys.turns(bot), KEPT_FOR)
+            pipeline.lrange(keys.turns(bot), 0, -1)
 
-        await self._write(keys, bot, fill)
+        answers = await self._write(keys, bot, fill)
+        return _lately(map(_unpack, answers[-1]), self._clock) if answers else []
 
     async def summary(self, tenant_id: str, bot: str, user: str) -> str | None:
         keys = self._keys(tenant_id, user)
@@ -237,7 +240,9 @@ class RedisMemory:
         (found,) = await self._link.run(lambda pipeline: pipeline.smembers(keys.bots))
         return sorted(bot.decode() for bot in found)
 
-    async def _write(self, keys: "_Keys", bot: str, fill: Fill) -> None:
+    async def _write(self, keys: "_Keys", bot: str, fill: Fill) -> list[Any]:
+        """What `fill` was answered; nothing while Redis is away."""
+
         def whole(pipeline: Any) -> None:
             # Before, so that nothing is ever kept that `forget` cannot find; after, for a `forget` in between.
             pipeline.sadd(keys.bots, bot)
@@ -246,9 +251,9 @@ class RedisMemory:
             pipeline.expire(keys.bots, KEPT_FOR)
 
         try:
-            await self._link.run(whole)
+            return (await self._link.run(whole))[1:-2]
         except RedisAway:
-            return
+            return []
 
 
 @dataclass(frozen=True, slots=True)

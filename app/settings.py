@@ -221,6 +221,11 @@ class Settings(BaseSettings):
         return f"http://{host}:{self.port}"
 
 
+def revealed(secret: SecretStr | None) -> str | None:
+    """The text of a secret that may not be set, for the client that sends it."""
+    return secret.get_secret_value() if secret else None
+
+
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from this process's environment, `overrides` first; unknown names are looked for in `environ`.
 

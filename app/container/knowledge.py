@@ -23,7 +23,7 @@ from app.knowledge.repair import Repairs
 from app.knowledge.retrieve import Retriever
 from app.knowledge.versions import IndexVersions
 from app.pack import Ports
-from app.settings import Settings
+from app.settings import Settings, revealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class Knowledge:
     store: VectorStore
     of_questions: Embedder
     versions: IndexVersions
-    likings: CachedHistory
     ingestor: Ingestor
     repairs: Repairs
     building: Building
@@ -46,7 +45,7 @@ async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
     store = await _vectors(ground)
     versions = IndexVersions(db, clock)
     generations = Generations(db, versions, embedders)
-    likings = CachedHistory(RedisCache(redis, "trellis:history", clock=clock) if redis else LruCache(), clock)
+    kept = RedisCache(redis, "trellis:history", clock=clock) if redis else LruCache()
     retriever = Retriever(
         store,
         generations,
@@ -54,7 +53,7 @@ async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
         ground.metrics,
         glossary=Glossary.load(),
         guess=LanguageGuess.load(),
-        history=likings,
+        history=CachedHistory(kept, clock),
         switched_on=ground.flags.bool,
         ttl_s=settings.retrieval_cache_s,
     )
@@ -69,7 +68,7 @@ async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
         await repairs.reconcile()
     building = Building(db, store, generations, ingestor.indexer, clock)
     of_questions = embedders.get(WordLlamaEmbedder.name)
-    return ports, Knowledge(store, of_questions, versions, likings, ingestor, repairs, building)
+    return ports, Knowledge(store, of_questions, versions, ingestor, repairs, building)
 
 
 def _embedders(ground: Ground) -> Embedders:
@@ -78,7 +77,7 @@ def _embedders(ground: Ground) -> Embedders:
         wordllama = WordLlamaEmbedder()
         ground.stack.push_async_callback(wordllama.close)
         return Embedders(wordllama, wordllama_family(wordllama))
-    key = settings.embedding_key.get_secret_value() if settings.embedding_key else None
+    key = revealed(settings.embedding_key)
     remote = OpenAiEmbedder(
         ground.session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key
     )
@@ -104,6 +103,6 @@ async def _remote_vectors(settings: Settings, url: str) -> VectorStore:
     # Its client takes half a second to import.
     from app.knowledge.qdrant import QdrantVectors, Shape
 
-    key = settings.vectors_key.get_secret_value() if settings.vectors_key else None
+    key = revealed(settings.vectors_key)
     shape = Shape(settings.vectors_replicas, settings.vectors_int8)
     return await QdrantVectors.open(url, key=key, timeout_s=settings.vectors_timeout_s, shape=shape)

@@ -10,7 +10,7 @@ from app.agent.routing import ModelRouter
 from app.container.ground import Ground
 from app.conversation.offline import offline_rules
 from app.pack import Pack
-from app.settings import Settings
+from app.settings import Settings, revealed
 from app.storage.base import micros
 
 
@@ -54,9 +54,9 @@ def _endpoints(settings: Settings) -> list[Endpoint]:
     """The configured model endpoints, in the order in which they are asked."""
     endpoints = []
     if settings.model_url is not None:
-        key = settings.model_key.get_secret_value() if settings.model_key else None
+        key = revealed(settings.model_key)
         endpoints.append(Endpoint(settings.model_url, key, settings.model_name, settings.model_strong_name))
     if settings.model_fallback_url is not None:
-        key = settings.model_fallback_key.get_secret_value() if settings.model_fallback_key else None
+        key = revealed(settings.model_fallback_key)
         endpoints.append(Endpoint(settings.model_fallback_url, key, settings.model_fallback_name))
     return endpoints

@@ -211,7 +211,6 @@ def _assistant(
         embedder=knowledge.of_questions,
         versions=knowledge.versions,
         retriever=ports.retriever,
-        likings=knowledge.likings,
     )
     assistant = build_assistant(parts)
     ground.stack.push_async_callback(assistant.close)

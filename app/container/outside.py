@@ -2,13 +2,12 @@
 
 from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
-from app.settings import Settings
+from app.settings import Settings, revealed
 
 
 def integration_settings(settings: Settings) -> integrations.IntegrationSettings:
     def secret(name: str) -> str:
-        value = getattr(settings, name)
-        return value.get_secret_value() if value else ""
+        return revealed(getattr(settings, name)) or ""
 
     return integrations.IntegrationSettings(
         crm=settings.crm,

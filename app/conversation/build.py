@@ -22,7 +22,6 @@ from app.conversation.writing import DecisionWriter
 from app.governance.audit import Audit
 from app.governance.flags import Flags
 from app.knowledge.base import Embedder, VectorStore
-from app.knowledge.boosts import History as Likings
 from app.knowledge.language import LanguageGuess
 from app.knowledge.retrieve import Retriever
 from app.knowledge.rewriting import FollowUps
@@ -54,7 +53,6 @@ class Parts:
     embedder: Embedder
     versions: IndexVersions
     retriever: Retriever
-    likings: Likings
 
 
 def build_assistant(parts: Parts) -> Assistant:
@@ -69,7 +67,6 @@ def build_assistant(parts: Parts) -> Assistant:
         agent=parts.agent,
         retriever=parts.retriever,
         rewriter=FollowUps.load(guess),
-        likings=parts.likings,
         phrases=phrases,
         kept=kept,
         chores=chores,

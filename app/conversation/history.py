@@ -87,8 +87,8 @@ class Historian:
     async def add(self, principal: Principal, spec: AssistantSpec, now: datetime, question: str, answer: str) -> bool:
         """Remembers a turn; whether some of the conversation has no room any more and should be summarised."""
         whose = _whose(principal, spec)
-        await self._memory.add(*whose, *_turns(now, question, answer))
-        return bool(self._unsummarised(whose, await self._memory.recent(*whose), spec))
+        turns = await self._memory.add(*whose, *_turns(now, question, answer))
+        return bool(self._unsummarised(whose, turns, spec))
 
     async def summarise(self, principal: Principal, spec: AssistantSpec) -> None:
         """Puts the turns that have no room any more into the summary. Raises what the model raises."""

@@ -17,8 +17,7 @@ from app.conversation.phrases import Phrases
 from app.conversation.record import record
 from app.conversation.turn import Asked, Course
 from app.conversation.writing import DecisionWriter
-from app.knowledge.boosts import History as Likings
-from app.knowledge.retrieve import BOOSTS, Retriever
+from app.knowledge.retrieve import Retriever
 from app.knowledge.rewriting import Rewriter
 from app.telemetry.metrics import Metrics
 
@@ -34,7 +33,6 @@ class Upstream:
     agent: Agent
     retriever: Retriever
     rewriter: Rewriter
-    likings: Likings
     phrases: Phrases
     kept: KeptAnswers
     chores: Chores
@@ -155,8 +153,8 @@ class Upstream:
         if asked.key is not None and whole and course.rests_on_documents:
             await self.kept.put(asked, answer, [passage.document_id for _, passage in course.evidence])
         cited = [citation.document_id for citation in answer.citations]
-        if cited and self.kept.flags.bool(BOOSTS, principal.tenant_id):
-            self.chores.add("liking", self.likings.cited(principal.tenant_id, spec.bot, principal.user, cited))
+        if cited:
+            self.chores.add("liking", self.retriever.cited(principal.tenant_id, spec.bot, principal.user, cited))
 
     def _observe(self, asked: Asked, answer: Answer) -> None:
         pack = asked.spec.pack

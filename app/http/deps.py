@@ -68,6 +68,10 @@ def require(role: Role) -> Any:
     return Depends(checked)
 
 
+Agent = Annotated[Principal, require(Role.AGENT)]
+Admin = Annotated[Principal, require(Role.ADMIN)]
+
+
 def user_limit(name: str, per_minute: int, *, keys: bool = True) -> Any:
     """A dependency that counts the request of a `CurrentUser` against a limit of each user's own.
 

@@ -10,18 +10,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.governance.audit import Audit
 from app.http.bots import InBot
-from app.http.deps import CurrentPrincipal, Once, require
+from app.http.deps import Admin, Agent, CurrentPrincipal, Once
 from app.http.uploads import FORM, JSON, StoreIn, TextIn, read_document
 from app.knowledge.generations import Generations, public_name
-from app.knowledge.ingest import Ingestor
 from app.knowledge.jobs import IngestJobs, Submitted
 from app.knowledge.models import ChunkRow, Document, DocumentStatus
 from app.knowledge.page import File, Page
 from app.knowledge.repository import ChunkRepository, DocumentHeads
 from app.knowledge.retrieve import Retriever
-from app.principal import Principal, Role
+from app.principal import Principal
 from app.storage.db import Database
 
 DOCUMENTS_PATH = "/v1/bots/{bot}/documents"
@@ -29,8 +27,6 @@ STORE_PATH = "/embed_and_store"
 MOST_FINDINGS = 50
 
 DocumentId = Annotated[str, Path(max_length=64)]
-Admin = Annotated[Principal, require(Role.ADMIN)]
-Agent = Annotated[Principal, require(Role.AGENT)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +34,7 @@ class Desk:
     """What the endpoints are served with."""
 
     db: Database
-    audit: Audit
     intake: IngestJobs
-    ingestor: Ingestor
     generations: Generations
     retriever: Retriever
 
@@ -297,17 +291,11 @@ def _add_search(router: APIRouter, desk: Desk) -> None:
 def _add_removal(router: APIRouter, desk: Desk) -> None:
     @router.delete(f"{DOCUMENTS_PATH}/{{document_id}}", status_code=204, summary="Take a document out of everything")
     async def delete_document(bot: InBot, document_id: DocumentId, principal: Agent) -> None:
-        async def audited(session: AsyncSession) -> None:
-            await desk.audit.record(session, principal, "document.deleted", document_id, {"bot": bot})
-
-        await desk.ingestor.remove(principal.tenant_id, bot, document_id, audited)
+        await desk.intake.remove(principal, bot, document_id)
 
     @router.delete("/v1/bots/{bot}/knowledge", summary="Take all of a bot's documents out of everything")
     async def delete_knowledge(bot: InBot, principal: Admin) -> Forgotten:
-        async def audited(session: AsyncSession) -> None:
-            await desk.audit.record(session, principal, "knowledge.deleted", bot, {})
-
-        return Forgotten(documents=await desk.ingestor.forget(principal.tenant_id, bot, audited))
+        return Forgotten(documents=await desk.intake.forget(principal, bot))
 
 
 def _address(bot: str, document_id: str) -> str:

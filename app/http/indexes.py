@@ -9,17 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.http.bots import InBot
-from app.http.deps import CurrentPrincipal, Once, require
+from app.http.deps import Admin, CurrentPrincipal, Once
 from app.knowledge.chunking import Bounds
 from app.knowledge.generations import public_name
 from app.knowledge.models import GenerationRow, GenerationState
 from app.knowledge.questions import MAX_QUESTIONS, TOLERANCE, Asked, Comparison, QuestionRepository
 from app.knowledge.reindex import IndexView, Reindexing
-from app.principal import Principal, Role
 from app.storage.db import Database
 
 GenerationId = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]
-Admin = Annotated[Principal, require(Role.ADMIN)]
 
 
 class Indexing(Protocol):

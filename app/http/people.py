@@ -9,12 +9,10 @@ from sqlalchemy import CursorResult, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.governance.people import Alias, Aliases, Kind, batches
-from app.http.deps import require
+from app.http.deps import Admin
 from app.http.models import IdempotencyKey
 from app.people import People
-from app.principal import Principal, Role
 
-Admin = Annotated[Principal, require(Role.ADMIN)]
 PersonId = Annotated[
     str,
     Path(

@@ -135,16 +135,13 @@ class Indexer:
         What fails is on the rows, not raised: the document answers, the generation is behind.
         """
         try:
-            embedded = await self.embed(document, cut, plan)
-            async with self._db.transaction() as session:
-                await self.settle(session, document, cut, plan)
+            return await self._complete(document, cut, plan)
         except Overtaken:
             raise
         except Exception as error:
             scope = {"document_id": document.id, "generation": cut.generation.id}
             log.warning("index generation falls behind", **scope, error=str(error))
             return 0
-        return embedded
 
     async def withdraw(self, document: Document, cuts: Sequence[Cut]) -> None:
         """After Overtaken: vectors of ours that no row stands for any more are taken out again."""
@@ -168,13 +165,18 @@ class Indexer:
             async with self._db.transaction() as session:
                 await present(session, document)
                 plan = await self.plan(session, document, cuts, alone=True)
-            await self.embed(document, cuts[0], plan, attempts=attempts)
-            async with self._db.transaction() as session:
-                await self.settle(session, document, cuts[0], plan)
+            await self._complete(document, cuts[0], plan, attempts=attempts)
         except Overtaken:
             await self.withdraw(document, cuts)
             return False
         return True
+
+    async def _complete(self, document: Document, cut: Cut, plan: Plan, *, attempts: int = 1) -> int:
+        """`embed`, then `settle` in a transaction of its own; how many chunks were new."""
+        embedded = await self.embed(document, cut, plan, attempts=attempts)
+        async with self._db.transaction() as session:
+            await self.settle(session, document, cut, plan)
+        return embedded
 
     def _row(self, cut: Cut, chunk: Chunk) -> dict[str, Any]:
         found = cut.findings.get(chunk.id, ())

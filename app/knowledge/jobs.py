@@ -101,6 +101,24 @@ class IngestJobs:
         await self._audit.record(session, principal, "document.retried", document.id, {"bot": bot})
         return document
 
+    async def remove(self, principal: Principal, bot: str, document_id: str) -> None:
+        """Takes a document out of everything. Raises Forbidden, NotFound."""
+        principal.require(Role.AGENT)
+
+        async def noted(session: AsyncSession) -> None:
+            await self._audit.record(session, principal, "document.deleted", document_id, {"bot": bot})
+
+        await self._ingestor.remove(principal.tenant_id, bot, document_id, noted)
+
+    async def forget(self, principal: Principal, bot: str) -> int:
+        """Takes all of a bot's documents out of everything; how many there were. Raises Forbidden below 'admin'."""
+        principal.require(Role.ADMIN)
+
+        async def noted(session: AsyncSession) -> None:
+            await self._audit.record(session, principal, "knowledge.deleted", bot, {})
+
+        return await self._ingestor.forget(principal.tenant_id, bot, noted)
+
     async def run(self, context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
         """One step: how far a document is lies in its rows, so it goes on from there after a crash."""
         return await context.step("ingest", self._ingested, payload["tenant_id"], payload["document_id"])

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, String, cast, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, case, cast, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
@@ -137,6 +137,17 @@ class ChunkRepository(TenantRepository[ChunkRow]):
         ):
             found.setdefault(generation, {})[status] = count
         return found
+
+    async def progress(self, document_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """By document, how many chunks of its present content are ready, and how many there are, in all generations.
+
+        One that has no chunks yet is left out.
+        """
+        ready = func.sum(case((ChunkRow.status == DocumentStatus.READY, 1), else_=0))
+        columns = select(ChunkRow.document_id, ready, func.count())
+        held = (ChunkRow.tenant_id == self.tenant_id, ChunkRow.document_id.in_(document_ids))
+        query = columns.where(*held, ChunkRow.superseded.is_(False)).group_by(ChunkRow.document_id)
+        return {document_id: (done, total) for document_id, done, total in await self.session.execute(query)}
 
     async def in_quarantine(self, document_id: str, generation: str) -> list[ChunkRow]:
         """Chunks of the document that are kept out of evidence, in reading order."""

@@ -39,6 +39,16 @@ async def test_turns_come_back_whole_and_oldest_first(memory: ConversationMemory
     assert list(await memory.recent("acme", "shop", "ann")) == [question, answer, turn(clock, "another")]
 
 
+async def test_what_is_added_to_comes_back_as_it_is_then(memory: ConversationMemory, clock: StillClock) -> None:
+    await memory.add("acme", "shop", "ann", *(turn(clock, str(number)) for number in range(9)))
+    clock.advance(hours=23)
+    added = await memory.add("acme", "shop", "ann", turn(clock, "9"), turn(clock, "10"))
+    assert [said.text for said in added] == [str(number) for number in range(1, 11)]
+    clock.advance(hours=2)
+    added = await memory.add("acme", "shop", "ann", turn(clock, "11"))
+    assert [said.text for said in added] == ["9", "10", "11"] == await texts(memory)
+
+
 async def test_only_the_last_ten_are_kept(memory: ConversationMemory, clock: StillClock) -> None:
     await memory.add("acme", "shop", "ann", *(turn(clock, str(number)) for number in range(7)))
     await memory.add("acme", "shop", "ann", *(turn(clock, str(number)) for number in range(7, 13)))

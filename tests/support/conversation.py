@@ -147,7 +147,6 @@ def build_talk(db: Database, clock: StillClock, *models: Any, tools: Iterable[To
     caches = Caches(metrics, lambda name, tenant: flags.bool(name, tenant or "*"), None, clock)
     store, embedder, versions = ReferenceVectors(), WordsEmbedder(), IndexVersions(db, clock)
     generations = Generations(db, versions, Embedders(embedder), Bounds(largest=200, smallest=40, overlap=0))
-    likings = CachedHistory(LruCache(100, 1 << 20, lambda: clock().timestamp()), clock)
     retriever = Retriever(
         store,
         generations,
@@ -155,7 +154,7 @@ def build_talk(db: Database, clock: StillClock, *models: Any, tools: Iterable[To
         metrics,
         glossary=Glossary.load(),
         guess=LanguageGuess.load(),
-        history=likings,
+        history=CachedHistory(LruCache(100, 1 << 20, lambda: clock().timestamp()), clock),
         switched_on=flags.bool,
         tuning=Tuning(Calibration(cosine=4, lexical=4, intercept=-3, floor=0.5)),
     )
@@ -175,7 +174,6 @@ def build_talk(db: Database, clock: StillClock, *models: Any, tools: Iterable[To
         embedder=embedder,
         versions=versions,
         retriever=retriever,
-        likings=likings,
     )
     ingestor = Ingestor(db, store, generations, versions, metrics, clock, caches=caches)
     return Talk(db, clock, room, build_assistant(parts), memory, caches, flags, store, embedder, ingestor, versions)

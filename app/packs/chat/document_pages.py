@@ -1,5 +1,6 @@
 """The console's pages of documents: how far each is, what failed and why, files in, documents out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from app.http.bots import InBot
 from app.http.uploads import read_document
-from app.knowledge.models import Document, DocumentStatus
+from app.knowledge.models import Document
 from app.knowledge.page import BOT_NAME
 from app.knowledge.parsing.media import ACCEPTED
 from app.knowledge.repository import UNFINISHED, ChunkRepository, DocumentHeads
@@ -70,7 +71,7 @@ async def _live(kit: Kit, principal: Principal, bot: str, cursor: str | None) ->
     """The part that moves while documents are under way."""
     async with kit.ports.db.reading() as session:
         found = await DocumentHeads(session, principal.tenant_id).page(Document.bot == bot, cursor=cursor, limit=PAGE)
-        rows = [await _row(session, principal, document) for document in found.items]
+        rows = await _rows(session, principal, found.items)
     wanted = {"bot": bot}
     return {
         "bot": bot,
@@ -82,12 +83,10 @@ async def _live(kit: Kit, principal: Principal, bot: str, cursor: str | None) ->
     }
 
 
-async def _row(session: AsyncSession, principal: Principal, document: Document) -> Row:
-    if document.status not in UNFINISHED:
-        return Row(document)
-    counts = (await ChunkRepository(session, principal.tenant_id).counts(document.id)).values()
-    done = sum(by_status.get(DocumentStatus.READY, 0) for by_status in counts)
-    return Row(document, done, sum(sum(by_status.values()) for by_status in counts))
+async def _rows(session: AsyncSession, principal: Principal, documents: Sequence[Document]) -> list[Row]:
+    moving = [document.id for document in documents if document.status in UNFINISHED]
+    progress = await ChunkRepository(session, principal.tenant_id).progress(moving) if moving else {}
+    return [Row(document, *progress.get(document.id, (0, 0))) for document in documents]
 
 
 def _add_document(routes: APIRouter, kit: Kit) -> None:
@@ -103,7 +102,7 @@ def _add_document(routes: APIRouter, kit: Kit) -> None:
         active = await kit.generations.active(principal.tenant_id, bot)
         async with kit.ports.db.reading() as session:
             document = await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
-            row = await _row(session, principal, document)
+            [row] = await _rows(session, principal, [document])
             chunks = await ChunkRepository(session, principal.tenant_id).after(document_id, active.id, after, PAGE + 1)
         more = chunks[PAGE - 1].ordinal if len(chunks) > PAGE else None
         return shell.page(request, "chat/document.html", bot=bot, row=row, chunks=chunks[:PAGE], more=more)
@@ -129,12 +128,7 @@ def _add_changes(routes: APIRouter, kit: Kit) -> None:
 
     @routes.post("/documents/{bot}/{document_id}/delete")
     async def delete(principal: ConsolePrincipal, bot: InBot, document_id: str) -> Response:
-        principal.require(Role.AGENT)
-
-        async def audited(session: AsyncSession) -> None:
-            await kit.audit.record(session, principal, "document.deleted", document_id, {"bot": bot})
-
-        await kit.ingestor.remove(principal.tenant_id, bot, document_id, audited)
+        await kit.documents.remove(principal, bot, document_id)
         return _back(bot)
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.conversation.assistant import MAX_QUESTION
 from app.conversation.serving import ANSWERS, Conversations
-from app.http.deps import CurrentUser, require, user_limit
+from app.http.deps import Admin, CurrentUser, user_limit
 from app.http.streaming import LastEventId, wants_stream
 from app.pack import Kit
 from app.packs.claims.answering import Answering
@@ -26,12 +26,10 @@ from app.packs.claims.schemas import (
 )
 from app.packs.claims.service import ClaimsService
 from app.packs.claims.tools import BOT
-from app.principal import Principal, Role
 
 MEMBERS_PATH = "/v1/claims/members"
 CHAT_PATH = "/v1/claims/chat"
 CHATS_A_MINUTE = 10
-Admin = Annotated[Principal, require(Role.ADMIN)]
 
 
 class Question(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from app.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from app.knowledge.base import Chunk, Namespace, Vectors
@@ -75,6 +76,19 @@ async def test_the_same_page_again_does_nothing(knowledge: Knowledge) -> None:
     assert (again.document_id, again.changed, again.chunks) == (first.document_id, False, 2)
     assert knowledge.embedder.asked == []
     assert await knowledge.versions.current(NS) == version
+
+
+async def test_progress_counts_the_present_content_of_each_document(knowledge: Knowledge) -> None:
+    price = await knowledge.ingestor.put(T, B, "price", "Price", PAGE)
+    note = await knowledge.ingestor.put(T, B, "note", "Note", "## Note\n\nOne sentence about the weather.\n")
+    async with knowledge.db.transaction() as session:
+        first = (await ChunkRepository(session, T).of_document(price.document_id))[0].id
+        await session.execute(update(ChunkRow).where(ChunkRow.id == first).values(status=DocumentStatus.QUEUED))
+    await knowledge.ingestor.put(T, B, "note", "Note", "## Note\n\nAnother sentence about the weather.\n")
+    async with knowledge.db.reading() as session:
+        counted = await ChunkRepository(session, T).progress([price.document_id, note.document_id, "doc_none"])
+        elsewhere = await ChunkRepository(session, "globex").progress([price.document_id])
+    assert (counted, elsewhere) == ({price.document_id: (1, 2), note.document_id: (1, 1)}, {})
 
 
 async def test_only_the_section_that_changed_is_embedded(knowledge: Knowledge) -> None:
