@@ -32,6 +32,7 @@ from app.knowledge.ingest import Ingestor
 from app.knowledge.jobs import IngestJobs
 from app.knowledge.retrieve import Retriever
 from app.memory import ConversationMemory
+from app.messages.base import Messenger
 from app.principal import Principal
 from app.settings import Settings
 from app.storage.db import Database
@@ -78,6 +79,7 @@ class Kit:
     memory: ConversationMemory
     assistant: Assistant
     streams: Streams
+    messenger: Messenger
     plugins: tuple[str, ...]
 
 

@@ -40,10 +40,13 @@ from app.jobs.engine import Jobs
 from app.knowledge.jobs import IngestJobs
 from app.knowledge.reindex import Reindexing
 from app.memory import ConversationMemory, LocalMemory, RedisMemory
+from app.messages.local import LocalMessenger
 from app.pack import Kit, Pack, PackRuntime, Ports
 from app.packs.chat.pack import CHAT
 from app.packs.claims.pack import CLAIMS
 from app.packs.leads.pack import LEADS
+from app.packs.teams.pack import TEAMS
+from app.packs.treatments.pack import TREATMENTS
 from app.people import JobsOfPerson, People
 from app.plugins import plugin_tools
 from app.principal import Principal, Role, Tier
@@ -54,7 +57,7 @@ from app.telemetry.logs import configure_logs
 from app.telemetry.setup import build_metrics
 from app.web.signing import signing_key
 
-PACKS: tuple[Pack, ...] = (LEADS, CHAT, CLAIMS)
+PACKS: tuple[Pack, ...] = (LEADS, CHAT, CLAIMS, TREATMENTS, TEAMS)
 LOCAL_TENANT = "local"
 
 
@@ -156,6 +159,7 @@ async def _kit(ground: Ground, ports: Ports, knowledge: Knowledge) -> tuple[Kit,
         memory=memory,
         assistant=_assistant(ground, ports, knowledge, prompts, router, agent, memory),
         streams=_streams(ground),
+        messenger=LocalMessenger(),
         plugins=tuple(tool.name for tool in plugins),
     )
     return kit, model
@@ -247,6 +251,8 @@ async def _start_jobs(ground: Ground, kit: Kit, knowledge: Knowledge, runtimes: 
     for runtime in runtimes.values():
         jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
     works = ground.parts is Parts.WORKER or (ground.parts is Parts.SERVER and ground.settings.worker)
+    await kit.messenger.start(serve=works)
+    ground.stack.push_async_callback(kit.messenger.close)
     await jobs.start(worker=works)
     ground.stack.push_async_callback(jobs.stop, ground.settings.shutdown_grace_s)
     if works:

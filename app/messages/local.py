@@ -1,0 +1,45 @@
+"""Messages inside one process: a call, bounded."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ConfigError
+from app.messages.base import Answered, Asked, Handler, NoAnswer, Topic
+
+
+@dataclass(slots=True)
+class _Served:
+    handler: Handler[Any, Any]
+    slots: asyncio.Semaphore
+
+
+class LocalMessenger:
+    """`Messenger` of one process. A message is handed over as it is: both sides are frozen dataclasses."""
+
+    def __init__(self) -> None:
+        self._served: dict[str, _Served] = {}
+
+    def serve(self, topic: Topic[Asked, Answered], handler: Handler[Asked, Answered]) -> None:
+        if topic.name in self._served:
+            raise ConfigError(f"The topic '{topic.name}' is served twice.")
+        self._served[topic.name] = _Served(handler, asyncio.Semaphore(topic.concurrency))
+
+    async def ask(self, topic: Topic[Asked, Answered], message: Asked, *, key: str, timeout_s: float) -> Answered:
+        served = self._served.get(topic.name)
+        if served is None:
+            raise NoAnswer(f"Nobody serves '{topic.name}' in this process.")
+        try:
+            async with asyncio.timeout(timeout_s) as limit, served.slots:
+                answer: Answered = await served.handler(message)
+                return answer
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise NoAnswer(f"'{topic.name}' did not answer within {timeout_s:g} s.") from None
+
+    async def start(self, *, serve: bool) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
