@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from app.errors import Unavailable
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
+
+RETRY_AFTER_S: Final = 5.0
 
 Handler = Callable[[Asked], Awaitable[Answered]]
 """Must bear being given the same message twice: delivery is at least once."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ConfigError
-from app.messages.base import Answered, Asked, Handler, NoAnswer, Topic
+from app.messages.base import RETRY_AFTER_S, Answered, Asked, Handler, NoAnswer, Topic
 
 
 @dataclass(slots=True)
@@ -25,10 +25,10 @@ class LocalMessenger:
             raise ConfigError(f"The topic '{topic.name}' is served twice.")
         self._served[topic.name] = _Served(handler, asyncio.Semaphore(topic.concurrency))
 
-    async def ask(self, topic: Topic[Asked, Answered], message: Asked, *, key: str, timeout_s: float) -> Answered:
+    async def ask(self, topic: Topic[Asked, Answered], message: Asked, *, key: str, timeout_s: float) -> Answered:  # noqa: ARG002 - a call needs no order
         served = self._served.get(topic.name)
         if served is None:
-            raise NoAnswer(f"Nobody serves '{topic.name}' in this process.")
+            raise NoAnswer(f"Nobody serves '{topic.name}' in this process.", retry_after=RETRY_AFTER_S)
         try:
             async with asyncio.timeout(timeout_s) as limit, served.slots:
                 answer: Answered = await served.handler(message)
@@ -36,7 +36,9 @@ class LocalMessenger:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise NoAnswer(f"'{topic.name}' did not answer within {timeout_s:g} s.") from None
+            raise NoAnswer(
+                f"'{topic.name}' did not answer within {timeout_s:g} s.", retry_after=RETRY_AFTER_S
+            ) from None
 
     async def start(self, *, serve: bool) -> None:
         """Nothing to open."""

@@ -13,7 +13,8 @@ from app.storage.base import Base, TenantRow
 class Customer(TenantRow, Base):
     """A customer; `external_id` is the tenant's own id of them. `worth_micros` is what winning them brings.
 
-    `fair_group` is the group that fairness floors speak of, "" for none. `attributes` are flat: texts, numbers, booleans.
+    `fair_group` is the group that fairness floors speak of, "" for none. `attributes` are flat: texts, numbers,
+    booleans.
     """
 
     __tablename__ = "treatment_customers"
@@ -34,7 +35,7 @@ class Customer(TenantRow, Base):
 
 
 class CustomerEvent(TenantRow, Base):
-    """Something that a customer did, or that was done with them. `key` makes an import of the same event again nothing."""
+    """Something that a customer did, or that was done with them. An event with a known `key` is the same event."""
 
     __tablename__ = "treatment_events"
     __table_args__ = (
@@ -52,7 +53,7 @@ class CustomerEvent(TenantRow, Base):
 
 
 class Catalogue(TenantRow, Base):
-    """A version of what may be done and within which limits (`catalogue.CatalogueIn` as JSON); the newest is in force."""
+    """A version of what may be done, within which limits (`catalogue.CatalogueIn` as JSON); the newest is in force."""
 
     __tablename__ = "treatment_catalogues"
     __table_args__ = (UniqueConstraint("tenant_id", "version"),)

@@ -69,7 +69,8 @@ class Journey:
 
     `features` are numbers (recency_days, frequency, trend, churn_risk, ... 0 where nothing is known), `traits` words.
     `fingerprint` is the same for customers who look alike; `vector` its place among others. `seen` is kept with the
-    decision. `allowed` are the treatments that the customer may have by the catalogue's rules, `refused` why not others.
+    decision. `allowed` are the treatments that the customer may have by the catalogue's rules, `refused` why not the
+    others.
     """
 
     customer_id: str
