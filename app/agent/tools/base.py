@@ -41,7 +41,7 @@ class Tool:
     that may pass (`retryable`), and, where the tool writes and is not `idempotent`, only after one that surely
     left no effect (`uncertain` is False). `idempotent`: the same key twice has the effect of once, also
     when the first answer was lost. `for_users`: an end user's turn may run it too; only for what shows nobody more than
-    their own, or what is meant for everybody.
+    their own, or what is meant for everybody. `for_agents`: other agents may call it by MCP, with a key of the tenant.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Tool:
     idempotent: bool = False
     returns: type[BaseModel] | None = None
     for_users: bool = False
+    for_agents: bool = False
 
     @property
     def repeatable(self) -> bool:
