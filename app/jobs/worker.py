@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from dbos import DBOS, ClientScheduleInput, DBOSPortableJSONSerializer, error
 from dbos import _dbos as engine_module
+from dbos._event_loop import BackgroundEventLoop
 from dbos._queue import queue_worker_thread
 
 from app.errors import ConfigError
@@ -34,6 +35,21 @@ class Identity:
     executor_id: str
     version: str
     limit_s: float
+
+
+class _OneLoop(BackgroundEventLoop):
+    """Runs every job on the loop that the worker was started on.
+
+    The engine's own rule is to take a second loop, in a thread, while this one stands still: there a job would use
+    connections that belong to this one, and two threads on one connection end the process. Here it waits instead.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._only = loop
+
+    def target_loop(self) -> asyncio.AbstractEventLoop:
+        return self._only
 
 
 class Worker:
@@ -82,8 +98,7 @@ class Worker:
             self._reaper.sign_on()
         dbos = DBOS(config=self._config())
         DBOS.listen_queues([])
-        # Launching adopts the loop of the calling thread; this thread has none, so that launching blocks no loop.
-        dbos._background_event_loop._main_loop = loop
+        dbos._background_event_loop = _OneLoop(loop)
         for job in self._catalogue.jobs.values():
             DBOS.workflow(name=job.name, max_recovery_attempts=MAX_STARTS)(self._runner.workflow(job))
         DBOS.launch()

@@ -1,6 +1,7 @@
 """Durable jobs behave the same on SQLite and on PostgreSQL: enqueueing, running, failing, cancelling, scheduling."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -503,3 +504,33 @@ async def steps_said(database: Database) -> str:
     table = "operation_outputs" if database.dialect == "sqlite" else "dbos.operation_outputs"
     async with database.reading() as session:
         return str((await session.execute(text(f"SELECT * FROM {table}"))).all())
+
+
+def test_a_job_waits_for_the_loop_of_its_worker(url: str) -> None:
+    """Between two tests of a suite the loop stands still, and so it may in a program: no other loop takes the job."""
+    ran = threading.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def here(_context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
+        loops.append(asyncio.get_running_loop())
+        ran.set()
+        return {}
+
+    async def begin() -> tuple[Database, Jobs]:
+        db, jobs = await open_database(url), new_jobs(url)
+        jobs.register([Job("here", QUEUE.name, here)], [QUEUE])
+        await jobs.start(worker=True)
+        await enqueue(db, jobs, "here", "job_1")
+        return db, jobs
+
+    async def end(db: Database, jobs: Jobs) -> None:
+        await reaches(jobs, "job_1", JobState.DONE)
+        await jobs.stop(5)
+        await db.close()
+
+    with asyncio.Runner() as runner:
+        db, jobs = runner.run(begin())
+        # Long enough for a queue's thread to take the job up: it looks every 0.2 s, and was rung for.
+        before_the_loop_goes_on = ran.wait(1)
+        runner.run(end(db, jobs))
+        assert (before_the_loop_goes_on, loops) == (False, [runner.get_loop()])
