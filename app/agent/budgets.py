@@ -53,6 +53,14 @@ class Caps:
 NO_CAPS: Final = Caps()
 
 
+@dataclass(slots=True)
+class Tally:
+    """What a run's model calls have used so far: also told where the run ends in an error."""
+
+    tokens: int = 0
+    cost_micros: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class DayUsage:
     """Spent on a day; reserved by calls under way and by leases not used yet."""

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from app.agent.answers import RoutedReply
-from app.agent.budgets import NO_CAPS, Caps, refuse_request
+from app.agent.budgets import NO_CAPS, Caps, Tally, refuse_request
 from app.agent.model import Message, ModelRequest, TextDelta, Usage
 from app.agent.parsing import InvalidAnswer, parse_answer
 from app.agent.prompts import Prompt
@@ -86,6 +86,8 @@ class Agent:
         subject_id: str,
         deadline_s: float,
         fresh: bool = False,
+        tell: Tell | None = None,
+        tally: Tally | None = None,
     ) -> AgentResult[Answer]:
         """Answers one prompt.
 
@@ -95,6 +97,8 @@ class Agent:
             subject_id: whom or what the run is about, for tools and the audit log.
             deadline_s: seconds for all of it; the spec's own cap on time holds too.
             fresh: True passes the answer cache by.
+            tell: what the model is told of a call that is done; its result where None.
+            tally: counts what the run uses as it uses it, for a caller to whom an error is not free of cost.
 
         Raises:
             AgentFailed: no valid answer after one repair, or tools asked for when there were no more.
@@ -113,6 +117,7 @@ class Agent:
             facts=facts,
         )
         run = Run(principal, spec, subject_id, request, *_deadline(spec, deadline_s), fresh=fresh)
+        run.tell, run.tally = tell or run.tell, tally or run.tally
         with self._observed(run, started):
             async for item in self._steps.until_answer(run):
                 if isinstance(item, RoutedReply):

@@ -14,7 +14,7 @@ import orjson
 from opentelemetry import trace
 
 from app.agent.answers import RoutedReply
-from app.agent.budgets import Caps
+from app.agent.budgets import Caps, Tally
 from app.agent.model import NOTHING_USED, Message, ModelReply, ModelRequest, TextDelta, ToolCall, ToolSpec, Usage
 from app.agent.parsing import parse_arguments
 from app.agent.routing import DeadlineExceeded, ModelRouter
@@ -65,7 +65,7 @@ class Run:
 
     `deadline` is of the event loop's clock; `capped`: it is the spec's own cap on time. `fresh` passes the cache
     of replies by; `streamed` has each answer come piece by piece, from no cache. `tell` is what the model is told of a
-    call that is done.
+    call that is done. `tally` is the caller's, and counts what the run counts.
     """
 
     principal: Principal
@@ -77,6 +77,7 @@ class Run:
     fresh: bool = False
     streamed: bool = False
     tell: Tell = field(default=lambda outcome: outcome.result)
+    tally: Tally = field(default_factory=Tally)
     id: str = field(default_factory=lambda: new_id("run"))
     span: trace.Span = trace.INVALID_SPAN
     steps: int = 0
@@ -108,6 +109,8 @@ class Run:
         if not routed.cached:
             self.usage += routed.reply.usage
             self.cost_micros += routed.cost_micros
+            self.tally.tokens += routed.reply.usage.total
+            self.tally.cost_micros += routed.cost_micros
 
 
 class Steps:
