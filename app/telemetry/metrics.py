@@ -75,6 +75,7 @@ TOOL = Label("tool", source="tools that packs register, and 'unknown' for a name
 QUEUE = Label("queue", source="queues that packs register")
 JOB = Label("job", source="jobs that packs register")
 AGENT = Label("agent", source="agent specs that packs declare")
+TEAM = Label("team", source="teams that app/packs/teams/teams.yaml names")
 PACK = Label("pack", source="folders of app/packs")
 CACHE = Label("cache", ("models", "answers", "semantic", "embeddings", "retrieval"))
 
@@ -254,6 +255,16 @@ _JOBS = (
     _histogram("job_duration_seconds", "Time of one job from its start to its end.", JOB, buckets=JOB_BUCKETS),
 )
 
+_TOPIC = Label("topic", source="the topics that packs declare (app.messages.base.Topic)")
+_MESSAGES = (
+    _counter(
+        "messages", "Messages from agent to agent.", _TOPIC, Label("outcome", ("answered", "failed", "unanswered"))
+    ),
+    _histogram(
+        "message_duration_seconds", "Time from asking another agent to its answer.", _TOPIC, buckets=JOB_BUCKETS
+    ),
+)
+
 _BUSINESS = (
     _counter(
         "leads_received",
@@ -270,6 +281,24 @@ _BUSINESS = (
         "escalations",
         "Escalations by a person's judgement of whether each was necessary.",
         Label("necessary", ("true", "false")),
+    ),
+)
+
+_TEAMS = (
+    _counter(
+        "teams_questions",
+        "Questions put to teams of agents, by how they ended; 'partial' was answered and says what is missing.",
+        TEAM,
+        Label("outcome", ("done", "partial", "failed", "refused", "unavailable", "cancelled")),
+    ),
+    _counter(
+        "teams_tasks",
+        "Sub-questions that members of teams had, by how they ended.",
+        Label("member", source="members that app/packs/teams/teams.yaml names, as team.member"),
+        Label("state", ("done", "failed", "timeout", "refused", "skipped")),
+    ),
+    _histogram(
+        "teams_question_duration_seconds", "Time from a team's question to its answer.", TEAM, buckets=CALL_BUCKETS
     ),
 )
 
@@ -299,6 +328,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_CONVERSATION,
     *_JOBS,
     *_BUSINESS,
+    *_TEAMS,
     *_HOUSE,
 )
 
@@ -347,10 +377,15 @@ class Metrics:
     jobs_oldest_age_seconds: Gauge
     jobs_finished: Counter
     job_duration_seconds: Histogram
+    messages: Counter
+    message_duration_seconds: Histogram
     leads_received: Counter
     lead_outcomes: Counter
     first_response_seconds: Histogram
     escalations: Counter
+    teams_questions: Counter
+    teams_tasks: Counter
+    teams_question_duration_seconds: Histogram
     audit_entries: Counter
     build_info: Gauge
     kill_switch: Gauge
