@@ -69,12 +69,14 @@ class Floor(_Part):
 
 class CatalogueIn(_Part):
     """The whole of it. `window_days` is how far back agents look; `hold_hours` how long a reservation waits for its
-    confirmation; `control_share` of the customers get nothing, for the comparison."""
+    confirmation; `control_share` of the customers get nothing, for the comparison. `traits` names the attributes that
+    say what a customer is like: with those of the conditions they are all that a model is shown."""
 
     treatments: tuple[Treatment, ...] = Field(min_length=1, max_length=50)
     budget_usd_per_day: Usd | None = None
     treatments_per_customer: int = Field(1, ge=1, le=5)
     floors: tuple[Floor, ...] = Field((), max_length=50)
+    traits: tuple[str, ...] = Field((), max_length=20)
     control_share: Share = 0.1
     window_days: int = Field(90, ge=1, le=3650)
     hold_hours: float = Field(24, gt=0, le=24 * 90)
@@ -89,6 +91,12 @@ class CatalogueIn(_Part):
         if unknown:
             raise ValueError(f"a floor names the treatment '{unknown[0]}', which the catalogue does not have")
         return self
+
+    @property
+    def described_by(self) -> tuple[str, ...]:
+        """The attributes that agents look at, in order of their names."""
+        named = {condition.attribute for treatment in self.treatments for condition in treatment.conditions}
+        return tuple(sorted(named.union(self.traits)))
 
     @property
     def budget_micros(self) -> int | None:

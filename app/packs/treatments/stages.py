@@ -44,7 +44,19 @@ class History:
     total: int
     digest: str
     contacts: dict[str, datetime] = field(default_factory=dict)
-    """By treatment: when the customer last had it, also before the window."""
+    """By treatment: when the customer last had it, also before the window; a time to come where it is booked."""
+    tries: dict[str, int] = field(default_factory=dict)
+    successes: dict[str, int] = field(default_factory=dict)
+    """By treatment, up to now: how often the customer had it, and how often that was a success."""
+    contacted: int = 0
+    responded: int = 0
+    """Of the window: events of the kinds `contact` and `response`."""
+    weeks: list[int] = field(default_factory=list)
+    """How many things the customer did themselves in each week of the window, oldest first."""
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    amount_micros: int = 0
+    """Of what the customer did themselves: the first and the last time, and the sum of amounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +79,10 @@ class DataAnswered:
 class Journey:
     """What a history amounts to.
 
-    `features` are numbers (recency_days, frequency, trend, churn_risk, ... 0 where nothing is known), `traits` words.
-    `fingerprint` is the same for customers who look alike; `vector` its place among others. `seen` is kept with the
-    decision. `allowed` are the treatments that the customer may have by the catalogue's rules, `refused` why not the
-    others.
+    `features` are numbers (recency_days, frequency, trend, churn_risk, ... see `features`). `traits` are the same in
+    words, with the attributes that the catalogue names: coarse, and all that a model may be shown, for `fingerprint` is
+    made from the traits alone and so is `vector`, its place among others. `seen` is kept with the decision. `allowed`
+    are the treatments that the customer may have by the catalogue's rules, `refused` why not the others.
     """
 
     customer_id: str
