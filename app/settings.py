@@ -15,6 +15,7 @@ from infra.phases import PHASES, Phase, PhaseName, Relational, Vectors
 
 PREFIX = "TRELLIS_"
 REGION = r"^[a-z0-9-]{0,40}$"
+KAFKA = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$"
 # Read by the test suite and by make, never by the app.
 TOOLING = frozenset(
     {"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL", "TRELLIS_NO_SERVERS", "TRELLIS_BENCH_FIGURES", "TRELLIS_HYPOTHESIS"}
@@ -31,6 +32,9 @@ _NEEDS = (
     ("embedding_name", "embedding_url"),
     ("embedding_key", "embedding_url"),
     ("vectors_key", "vectors_url"),
+    ("kafka_user", "kafka_url"),
+    ("kafka_user", "kafka_password"),
+    ("kafka_password", "kafka_user"),
 )
 """Settings that mean nothing without another one."""
 
@@ -61,11 +65,16 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
+    `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs in
+    by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one.
     `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, `vectors_replicas` the copies of
     each index in its cluster; `vectors_int8` also keeps vectors in a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
     bounds one call; `model_stall_s` is how long a streamed answer may be silent.
     `model_cache_control` marks what of a prompt the provider shall keep, for gateways to Anthropic's models.
+    `treatments_solver_s` bounds the search for the best allocation; what is found by then is taken.
+    `treatments_lanes` is how many chunks of a run of treatments are under way at a time (0: as many as
+    `worker_concurrency`); with several workers, their number times that.
     `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together;
     `retrieval_cache_s` is how long a search that found something is good where nothing changed (0: never).
     `erase_again_s` after a person was erased, what was under way then is erased too.
@@ -90,6 +99,12 @@ class Settings(BaseSettings):
     database_reader_url: str | None = None
     database_pool_size: int = Field(5, ge=1, le=100)
     redis_url: str | None = None
+    kafka_url: str | None = Field(None, pattern=KAFKA)
+    kafka_tls: bool = False
+    kafka_user: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_prefix: str = Field("trellis", pattern=r"^[a-z0-9_-]{1,40}$")
+    kafka_partitions: int = Field(12, ge=1, le=1000)
     vectors_url: str | None = Field(None, pattern=r"^https?://\S+$")
     vectors_key: SecretStr | None = None
     vectors_timeout_s: float = Field(5, ge=1, le=60)
@@ -99,6 +114,8 @@ class Settings(BaseSettings):
     retrieval_cache_s: float = Field(3600, ge=0, le=86400)
     worker: bool = True
     worker_concurrency: int = Field(4, ge=1, le=200)
+    treatments_lanes: int = Field(0, ge=0, le=200)
+    treatments_solver_s: float = Field(30, ge=1, le=3600)
     executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     shutdown_grace_s: float = Field(10, ge=0, le=300)
 

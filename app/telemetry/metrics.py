@@ -65,6 +65,7 @@ LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5,
 CALL_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 JOB_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 WAIT_BUCKETS = (0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 259200.0)
+GAP_BUCKETS = (0.0, 1e-6, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 STEP_BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 
 ROUTE = Label("route", source="path templates of the API, and 'unmatched'")
@@ -302,6 +303,36 @@ _TEAMS = (
     ),
 )
 
+_RUNS = (
+    _counter(
+        "treatments_customers",
+        "Customers that runs decided, by what came of it before any allocation.",
+        Label("state", ("proposed", "none", "control", "set_aside")),
+    ),
+    _histogram(
+        "treatments_chunk_duration_seconds",
+        "Time of one chunk of customers, from its first question to its results.",
+        buckets=JOB_BUCKETS,
+    ),
+    _counter(
+        "treatments_runs",
+        "Runs of treatments that came into a state.",
+        Label("state", ("queued", "running", "paused", "allocating", "done", "cancelled", "failed")),
+    ),
+    _histogram(
+        "treatments_allocation_gap",
+        "How far an allocation's score is from what no allocation can pass, as a share of the latter.",
+        buckets=GAP_BUCKETS,
+        unit="",
+    ),
+    _histogram("treatments_allocation_seconds", "Time of the search for one allocation.", buckets=JOB_BUCKETS),
+    _counter(
+        "treatments_reservations",
+        "Reservations of a treatment's unit that came into a state.",
+        Label("state", ("held", "confirmed", "released", "expired")),
+    ),
+)
+
 _HOUSE = (
     _counter("audit_entries", "Entries appended to the audit log."),
     _gauge(
@@ -386,6 +417,12 @@ class Metrics:
     teams_questions: Counter
     teams_tasks: Counter
     teams_question_duration_seconds: Histogram
+    treatments_customers: Counter
+    treatments_chunk_duration_seconds: Histogram
+    treatments_runs: Counter
+    treatments_allocation_gap: Histogram
+    treatments_allocation_seconds: Histogram
+    treatments_reservations: Counter
     audit_entries: Counter
     build_info: Gauge
     kill_switch: Gauge

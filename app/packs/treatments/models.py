@@ -137,8 +137,10 @@ class Run(TenantRow, Base):
     """One batch over customers.
 
     `scope` is `{"all": true}`, `{"segment": name}` or `{"listed": true}` (rows of RunMember). `cursor` is the id of the
-    last customer that a chunk took. `window` is "" or "HH:MM-HH:MM" in UTC: work starts only inside it.
+    last customer that a chunk took. `tries` counts the jobs that started or allocated it. `window` is "" or
+    "HH:MM-HH:MM" in UTC: work starts only inside it.
     `worked_s` is the time in which chunks were under way, for the rate; `active_since` since when they are now.
+    `evaluation` is what the run was worth when its outcomes were last looked at.
     """
 
     __tablename__ = "treatment_runs"
@@ -163,6 +165,7 @@ class Run(TenantRow, Base):
     set_aside: Mapped[int] = mapped_column(Integer, default=0)
     chunks: Mapped[int] = mapped_column(Integer, default=0)
     chunks_open: Mapped[int] = mapped_column(Integer, default=0)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
     model_calls: Mapped[int] = mapped_column(Integer, default=0)
     shared_answers: Mapped[int] = mapped_column(Integer, default=0)
     tokens: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -172,6 +175,7 @@ class Run(TenantRow, Base):
     active_since: Mapped[datetime | None]
     worked_s: Mapped[float] = mapped_column(Float, default=0.0)
     finished_at: Mapped[datetime | None]
+    evaluation: Mapped[dict[str, Any] | None]
 
 
 class RunMember(TenantRow, Base):
@@ -185,13 +189,20 @@ class RunMember(TenantRow, Base):
 
 
 class ChunkState(StrEnum):
+    """`open`: a job works on it. `waiting`: given back by a run that paused; taken first when it goes on."""
+
     OPEN = "open"
+    WAITING = "waiting"
     DONE = "done"
     FAILED = "failed"
 
 
 class RunChunk(TenantRow, Base):
-    """Customers of a run with ids after `after_id` up to `until_id`, about a hundred: one job."""
+    """Customers of a run with ids after `after_id` up to `until_id`, about a hundred: one job.
+
+    `tries` counts its jobs. `alone`: its customers are worked on one by one; `trying` is the one under way then, and
+    `deaths` how often the process ended over it.
+    """
 
     __tablename__ = "treatment_chunks"
     __table_args__ = (
@@ -206,6 +217,10 @@ class RunChunk(TenantRow, Base):
     customers: Mapped[int]
     state: Mapped[str] = mapped_column(String(10))
     error: Mapped[str] = mapped_column(Text, default="")
+    tries: Mapped[int] = mapped_column(default=0)
+    alone: Mapped[bool] = mapped_column(default=False)
+    trying: Mapped[str] = mapped_column(String(64), default="")
+    deaths: Mapped[int] = mapped_column(default=0)
     updated_at: Mapped[datetime]
 
 
@@ -251,9 +266,18 @@ class Result(TenantRow, Base):
     updated_at: Mapped[datetime]
 
 
+class AllocationState(StrEnum):
+    """`asked`: not solved yet. `writing`: solved, and being carried out."""
+
+    ASKED = "asked"
+    WRITING = "writing"
+    DONE = "done"
+
+
 class Allocation(TenantRow, Base):
     """One solution for a run and a day: how it was found, how good it surely is, what held it back.
 
+    `plan` is what was chosen (`allocation_plan`), from the solution on: who takes up the writing does not solve again.
     `method` is exact or greedy. `bound_micros` is what no allocation can pass; `gap` (bound - value) / bound.
     `problem` is the constraints as they were, `report` usage, floors, conflicts, seconds.
     """
@@ -264,6 +288,8 @@ class Allocation(TenantRow, Base):
     run_id: Mapped[str] = mapped_column(ForeignKey("treatment_runs.id", ondelete="CASCADE"))
     number: Mapped[int]
     day: Mapped[date] = mapped_column(Date)
+    state: Mapped[str] = mapped_column(String(10))
+    plan: Mapped[str] = mapped_column(Text, default="")
     method: Mapped[str] = mapped_column(String(10))
     feasible: Mapped[bool]
     value_micros: Mapped[int] = mapped_column(BigInteger)
