@@ -295,7 +295,7 @@ _TEAMS = (
     _counter(
         "teams_tasks",
         "Sub-questions that members of teams had, by how they ended.",
-        Label("member", source="members that app/packs/teams/teams.yaml names, as team.member"),
+        Label("member", source="members that app/packs/teams/teams.yaml names"),
         Label("state", ("done", "failed", "timeout", "refused", "skipped")),
     ),
     _histogram(
@@ -358,8 +358,10 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_DECISIONS,
     *_CONVERSATION,
     *_JOBS,
+    *_MESSAGES,
     *_BUSINESS,
     *_TEAMS,
+    *_RUNS,
     *_HOUSE,
 )
 

@@ -40,6 +40,8 @@ class TeamQuestion(TenantRow, Base):
 
 
 class TaskState(StrEnum):
+    """`refused`: the member has no tool here, or its part of the budget was too small. `skipped`: never begun."""
+
     DONE = "done"
     FAILED = "failed"
     TIMEOUT = "timeout"
@@ -62,6 +64,7 @@ class TeamTask(TenantRow, Base):
     state: Mapped[str] = mapped_column(String(10))
     answer: Mapped[str] = mapped_column(Text, default="")
     evidence: Mapped[list[Any]]
+    missing: Mapped[list[Any]]
     problem: Mapped[str] = mapped_column(Text, default="")
     tools: Mapped[list[Any]]
     model: Mapped[str] = mapped_column(String(120), default="")
