@@ -55,7 +55,7 @@ NO_CAPS: Final = Caps()
 
 @dataclass(slots=True)
 class Tally:
-    """What a run's model calls have used so far: also told where the run ends in an error."""
+    """What model calls have used so far, those that failed too: also told where a run ends in an error."""
 
     tokens: int = 0
     cost_micros: int = 0

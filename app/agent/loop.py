@@ -13,6 +13,7 @@ from app.agent.answers import RoutedReply
 from app.agent.budgets import NO_CAPS, Caps, Tally, refuse_request
 from app.agent.model import Message, ModelRequest, TextDelta, Usage
 from app.agent.parsing import InvalidAnswer, parse_answer
+from app.agent.once import OnceSpec
 from app.agent.prompts import Prompt
 from app.agent.routing import DeadlineExceeded, ModelRouter
 from app.agent.steps import AgentFailed, Bounded, Run, Steps, Tell
@@ -72,8 +73,13 @@ class Agent:
     """Runs any spec. Holds nothing of a run."""
 
     def __init__(self, router: ModelRouter, executor: ToolExecutor, metrics: Metrics) -> None:
+        self._router = router
         self._steps = Steps(router, executor)
         self._metrics = metrics
+
+    def identity(self, route: str) -> str:
+        """As `ModelRouter.identity`, for who keeps answers of its own."""
+        return self._router.identity(route)
 
     async def run(
         self,
@@ -124,6 +130,36 @@ class Agent:
                     last = item
             answer, last = await self._parsed(run, spec, last)
         return AgentResult(answer, **_taken(run, last, started))
+
+    async def once(
+        self,
+        principal: Principal,
+        spec: OnceSpec,
+        prompt: Prompt,
+        *,
+        values: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        subject_id: str,
+        deadline_s: float,
+        tally: Tally,
+    ) -> RoutedReply:
+        """One reply as the model wrote it, valid or not, from no cache; `finish_reason` tells one that was cut off.
+
+        Arguments are those of `run`. Raises BudgetExceeded, DeadlineExceeded or ModelUnavailable.
+        """
+        started = time.perf_counter()
+        request = ModelRequest(
+            messages=prompt.render(**values),
+            answer_schema=spec.answer_schema,
+            max_tokens=spec.max_tokens,
+            prompt=prompt.name,
+            prompt_version=prompt.version,
+            facts=facts,
+        )
+        run = Run(principal, spec, subject_id, request, *_deadline(spec, deadline_s), fresh=True, tally=tally)
+        with self._observed(run, started):
+            run.begin_step()
+            return await self._steps.ask(run)
 
     async def talk(
         self,

@@ -5,10 +5,12 @@ from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 _FENCED = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
+_OPENED = re.compile(r"^```[a-zA-Z]*\s*\n")
 _NUL: Final = ("\0", "\\u0000")
 _NAMED: Final = 5
 
@@ -33,6 +35,17 @@ def parse_answer(kind: type[Answer], text: str) -> Answer:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         problems = [f"{'.'.join(map(str, item['loc'])) or 'the answer'}: {item['msg']}" for item in found[:_NAMED]]
         raise InvalidAnswer(f"It does not fit {kind.__name__} ({'; '.join(problems)}).") from None
+
+
+def parse_beginning(text: str) -> Any:
+    """The JSON value that a cut-off answer began, as far as it goes: its last member may be wrong or half there.
+
+    Raises InvalidAnswer where it is not even the beginning of one.
+    """
+    try:
+        return from_json(_OPENED.sub("", text.strip()), allow_partial=True)
+    except ValueError:
+        raise InvalidAnswer("It is not JSON.") from None
 
 
 def parse_arguments(text: str) -> dict[str, Any] | str:

@@ -9,7 +9,7 @@ from typing import Final
 from app.agent.answers import RoutedReply, answer_key, dump_answer, load_answer
 from app.agent.billing import Bill
 from app.agent.breaker import Breakers
-from app.agent.budgets import NO_CAPS, Budgets, Caps, Reservation
+from app.agent.budgets import NO_CAPS, Budgets, Caps, Reservation, Tally
 from app.agent.calling import CALL_ERRORS, Ask, Begun, CallError, ModelCaller
 from app.agent.model import (
     ModelClient,
@@ -115,6 +115,7 @@ class ModelRouter:
         *,
         use_cache: bool = True,
         subject_id: str = "",
+        tally: Tally | None = None,
     ) -> RoutedReply:
         """One answer.
 
@@ -123,6 +124,7 @@ class ModelRouter:
             caps: what the whole request may still use.
             use_cache: False for replays: asks the provider, and keeps nothing.
             subject_id: whom or what it is about: what is kept of it goes with them (`person_tag`).
+            tally: counts every call to a provider that this request makes, also where it raises.
 
         Raises:
             BudgetExceeded: by the request's caps or the tenant's day.
@@ -133,14 +135,14 @@ class ModelRouter:
         cacheable = use_cache and request.temperature == 0
         if not (cacheable and self._cache.on(principal.tenant_id)):
             self._cache.count("off" if cacheable else "bypass")
-            return await self._paid(request, chosen, principal, deadline, estimate, cost)
+            return await self._paid(request, chosen, principal, deadline, estimate, cost, tally)
         key = answer_key(request, chosen.identity, principal.tenant_id, with_facts=chosen.reads_facts)
         kept = await self._cache.find(key)
         if kept is not None:
             answer = load_answer(kept, route)
             self._cache.saved(answer.saved_micros)
             return answer
-        return await self._together(key, request, chosen, principal, subject_id, deadline, estimate, cost)
+        return await self._together(key, request, chosen, principal, subject_id, deadline, estimate, cost, tally)
 
     async def _together(
         self,
@@ -152,10 +154,11 @@ class ModelRouter:
         deadline: float,
         estimate: Usage,
         cost: int,
+        tally: Tally | None,
     ) -> RoutedReply:
         async def call() -> RoutedReply:
             began = self._cache.mark()
-            routed = await self._paid(request, route, principal, deadline, estimate, cost)
+            routed = await self._paid(request, route, principal, deadline, estimate, cost, tally)
             # A stand-in's answer is not kept: the first choice is asked again as soon as it is back.
             if not routed.stand_in and routed.reply.finish_reason in _WHOLE:
                 people = {principal.user, subject_id} - {""}
@@ -194,7 +197,14 @@ class ModelRouter:
             )
 
     async def _paid(
-        self, request: ModelRequest, route: Route, principal: Principal, deadline: float, estimate: Usage, cost: int
+        self,
+        request: ModelRequest,
+        route: Route,
+        principal: Principal,
+        deadline: float,
+        estimate: Usage,
+        cost: int,
+        tally: Tally | None,
     ) -> RoutedReply:
         reservation = await self._budgets.reserve(principal, estimate.total, cost)
         bill = self._bill()
@@ -209,10 +219,17 @@ class ModelRouter:
                 return _routed(reply, ask, route, started)
             raise _nobody(route, deadline, errors)
         finally:
-            self._budgets.settle(reservation, bill.tokens, bill.cost_micros)
+            self._settle(reservation, bill, tally)
 
     async def stream(
-        self, request: ModelRequest, route: str, principal: Principal, deadline: float, caps: Caps = NO_CAPS
+        self,
+        request: ModelRequest,
+        route: str,
+        principal: Principal,
+        deadline: float,
+        caps: Caps = NO_CAPS,
+        *,
+        tally: Tally | None = None,
     ) -> AsyncGenerator[TextDelta | RoutedReply, None]:
         """One answer, piece by piece and whole at last; from no cache.
 
@@ -238,7 +255,7 @@ class ModelRouter:
                 raise DeadlineExceeded(_TOO_LATE) from error
             raise
         finally:
-            self._budgets.settle(reservation, bill.tokens, bill.cost_micros)
+            self._settle(reservation, bill, tally)
         yield _routed(item, ask, chosen, started)
 
     async def _begun(self, request: ModelRequest, route: Route, deadline: float, bill: Bill) -> tuple[Ask, Begun]:
@@ -258,6 +275,12 @@ class ModelRouter:
             if not limit.expired():
                 raise
             raise DeadlineExceeded(_TOO_LATE) from None
+
+    def _settle(self, reservation: Reservation, bill: Bill, tally: Tally | None) -> None:
+        self._budgets.settle(reservation, bill.tokens, bill.cost_micros)
+        if tally is not None:
+            tally.tokens += bill.tokens
+            tally.cost_micros += bill.cost_micros
 
     def _asks(
         self, request: ModelRequest, route: Route, deadline: float, bill: Bill, errors: list[CallError]

@@ -65,7 +65,7 @@ class Run:
 
     `deadline` is of the event loop's clock; `capped`: it is the spec's own cap on time. `fresh` passes the cache
     of replies by; `streamed` has each answer come piece by piece, from no cache. `tell` is what the model is told of a
-    call that is done. `tally` is the caller's, and counts what the run counts.
+    call that is done. `tally` is the caller's: it counts every call to a provider.
     """
 
     principal: Principal
@@ -109,8 +109,6 @@ class Run:
         if not routed.cached:
             self.usage += routed.reply.usage
             self.cost_micros += routed.cost_micros
-            self.tally.tokens += routed.reply.usage.total
-            self.tally.cost_micros += routed.cost_micros
 
 
 class Steps:
@@ -158,6 +156,7 @@ class Steps:
                 run.left,
                 use_cache=not run.fresh,
                 subject_id=run.subject_id,
+                tally=run.tally,
             )
             routed = await _by(run.deadline, reply)
         run.count(routed)
@@ -167,7 +166,9 @@ class Steps:
         if not run.streamed:
             yield await self.ask(run)
             return
-        replies = self._router.stream(run.request, run.spec.route, run.principal, run.deadline, run.left)
+        replies = self._router.stream(
+            run.request, run.spec.route, run.principal, run.deadline, run.left, tally=run.tally
+        )
         async with aclosing(replies):
             # The call begins with the first item; its span belongs to the run's, what comes later needs no context.
             with spans.inside(run.span):

@@ -7,11 +7,13 @@ import orjson
 import pytest
 from sqlalchemy import select
 
+from app.agent.answers import RoutedReply
 from app.agent.budget_store import DailyCaps
-from app.agent.budgets import Caps
+from app.agent.budgets import Caps, Tally
 from app.agent.loop import AgentResult, AgentSpec
 from app.agent.model import ModelError, ModelReply, ModelRequest, ToolCall, Usage
-from app.agent.parsing import InvalidAnswer, parse_answer
+from app.agent.once import OnceSpec
+from app.agent.parsing import InvalidAnswer, parse_answer, parse_beginning
 from app.agent.routing import DeadlineExceeded, ModelUnavailable
 from app.agent.steps import MAX_CALLS_A_TURN, AgentFailed
 from app.agent.tools import Effect, OutcomeState, Tool, ToolContext
@@ -354,3 +356,31 @@ def test_a_tool_that_reads_is_repeatable_and_one_that_writes_only_where_it_says_
     assert tool(Effect.READ).repeatable
     assert tool(Effect.WRITE, idempotent=True).repeatable
     assert not tool(Effect.WRITE).repeatable
+
+
+async def once(room: Room, tally: Tally, **settings: Any) -> RoutedReply:
+    spec = OnceSpec("once", ROUTE, Verdict.model_json_schema(), max_tokens=50)
+    base: dict[str, Any] = {"facts": {}, "subject_id": "run_1", "deadline_s": 5.0}
+    return await room.agent.once(AGENT, spec, prompt(), values={"message": "hi"}, tally=tally, **(base | settings))
+
+
+async def test_a_reply_that_is_asked_for_once_comes_as_it_is_and_from_no_cache(db: Database, clock: StillClock) -> None:
+    model, tally = ScriptedModel("no JSON at all"), Tally()
+    room = await room_with(db, clock, model)
+    texts = [(await once(room, tally)).reply.text for _ in range(2)]
+    assert texts == ["no JSON at all"] * 2
+    assert (model.calls, tally) == (2, Tally(240, 280))
+
+
+async def test_what_failed_calls_took_is_counted_too(db: Database, clock: StillClock) -> None:
+    model, tally = ScriptedModel(ModelError("broken", retryable=False, usage=Usage(100, 10))), Tally()
+    room = await room_with(db, clock, model)
+    with pytest.raises(ModelUnavailable):
+        await once(room, tally)
+    assert tally == Tally(110, 120)
+
+
+def test_what_a_cut_off_answer_began_is_read_as_far_as_it_goes() -> None:
+    assert parse_beginning('```json\n{"answers": [{"a": 1}, {"b') == {"answers": [{"a": 1}, {}]}
+    with pytest.raises(InvalidAnswer):
+        parse_beginning("Certainly! Here is")
