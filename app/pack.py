@@ -24,7 +24,7 @@ from app.governance.people import PersonStore
 from app.governance.policies import Policies
 from app.http.shortcut import Shortcut
 from app.http.streaming import Streams
-from app.integrations.base import Calendar, Crm, Mailer
+from app.integrations.base import AccountContext, Calendar, CodeHost, Crm, Mailer
 from app.jobs.engine import Jobs
 from app.jobs.port import Job, QueueSpec, Schedule
 from app.knowledge.generations import Generations
@@ -52,6 +52,8 @@ class Ports:
     calendar: Calendar
     mailer: Mailer
     retriever: Retriever
+    code: CodeHost
+    accounts: AccountContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
-    `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs in
-    by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one.
+    `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs
+    in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one.
     `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, `vectors_replicas` the copies of
     each index in its cluster; `vectors_int8` also keeps vectors in a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
@@ -81,7 +81,8 @@ class Settings(BaseSettings):
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
     `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
-    delegated service account acts for. Sizes in bytes, times in seconds, money in USD.
+    delegated service account acts for. `github_token` turns on GitHub, which may be a server of your own at
+    `github_url`. Sizes in bytes, times in seconds, money in USD.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
@@ -169,6 +170,8 @@ class Settings(BaseSettings):
     google_subject: str | None = None
     crm_fields: dict[str, str] = Field(default_factory=dict)
     sendgrid_key: SecretStr | None = None
+    github_token: SecretStr | None = None
+    github_url: str = Field("https://api.github.com", pattern=r"^https?://\S+$")
 
     @field_validator("vendor_tenants", mode="before")
     @classmethod

@@ -58,7 +58,7 @@ async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
         ttl_s=settings.retrieval_cache_s,
     )
     built = integrations.build(integration_settings(settings), db, ground.session, clock)
-    ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever)
+    ports = Ports(db, clock, built.crm, built.calendar, built.mailer, retriever, built.code, built.accounts)
     parser = Parser.open(max_bytes=settings.max_upload_bytes)
     ground.stack.push_async_callback(parser.close)
     ingestor = Ingestor(db, store, generations, versions, ground.metrics, clock, reader=parser, caches=ground.caches)

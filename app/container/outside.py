@@ -1,4 +1,4 @@
-"""The settings of the vendors: CRM, calendar, mail."""
+"""The settings of the vendors: CRM, calendar, mail, code."""
 
 from app.integrations import registry as integrations
 from app.integrations.hours import BusinessHours
@@ -25,4 +25,6 @@ def integration_settings(settings: Settings) -> integrations.IntegrationSettings
         crm_fields=settings.crm_fields,
         sendgrid_key=secret("sendgrid_key"),
         mail_from=settings.mail_from,
+        github_token=secret("github_token"),
+        github_url=settings.github_url,
     )

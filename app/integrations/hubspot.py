@@ -173,7 +173,7 @@ class HubSpotCrm:
             body = (await self._http.send(call)).body
             for row in body["results"]:
                 yield row
-            if (after := _next_page(body)) is None:
+            if (after := next_page(body)) is None:
                 return
             params = {**params, "after": after}
 
@@ -184,7 +184,7 @@ class HubSpotCrm:
             body = (await self._http.send(self._search(since, last_id, after))).body
             for row in body["results"]:
                 yield row
-            following = _next_page(body)
+            following = next_page(body)
             if following is None:
                 return
             after = following
@@ -223,6 +223,6 @@ class HubSpotCrm:
         )
 
 
-def _next_page(body: dict[str, Any]) -> str | None:
+def next_page(body: dict[str, Any]) -> str | None:
     after = body.get("paging", {}).get("next", {}).get("after")
     return None if after is None else str(after)

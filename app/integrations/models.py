@@ -42,6 +42,23 @@ class CrmNote(TenantRow, Base):
     text: Mapped[str] = mapped_column(Text)
 
 
+class ContextRecord(TenantRow, Base):
+    """One thing that the embedded default knows of a company or a repository, in place of a vendor.
+
+    `place` is the company's id or the repository in lower case; `document` holds the fields of the value that `kind`
+    names (`app.integrations.base`), times as ISO texts.
+    """
+
+    __tablename__ = "context_records"
+    __table_args__ = (UniqueConstraint("tenant_id", "place", "kind", "key"),)
+
+    place: Mapped[str] = mapped_column(_KEY)
+    kind: Mapped[str] = mapped_column(String(20))
+    key: Mapped[str] = mapped_column(_KEY)
+    at: Mapped[datetime]
+    document: Mapped[dict[str, Any]]
+
+
 class BookingRow(TenantRow, Base):
     __tablename__ = "bookings"
     __table_args__ = (UniqueConstraint("tenant_id", "key"), Index(None, "tenant_id", "starts_at"))

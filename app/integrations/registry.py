@@ -1,4 +1,4 @@
-"""Which CRM, calendar and mailer a process works with."""
+"""Which CRM, calendar, mailer and host of code a process works with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,12 @@ import aiohttp
 
 from app.clock import Clock, system_clock
 from app.errors import ConfigError
-from app.integrations import google_calendar, hubspot, sendgrid
-from app.integrations.base import Calendar, Crm, Mailer
+from app.integrations import github, google_calendar, hubspot, sendgrid
+from app.integrations.base import AccountContext, Calendar, CodeHost, Crm, Mailer
 from app.integrations.hours import BusinessHours
+from app.integrations.hubspot_context import HubSpotContext
 from app.integrations.local import LocalCalendar, LocalCrm, LocalOutbox
+from app.integrations.local_context import LocalAccountContext, LocalCodeHost
 from app.integrations.salesforce import SalesforceCrm
 from app.integrations.vendor_http import Limits
 from app.settings import CalendarKind, CrmKind, MailerKind
@@ -24,6 +26,7 @@ class IntegrationSettings:
 
     `vendor_tenants` are the tenants whose vendor accounts these are: a call for any other is refused.
     `crm_fields` maps our contact properties to the vendor's field names; a property without one stays here.
+    `github_token` turns GitHub on; HubSpot as the CRM also tells of companies.
     """
 
     crm: CrmKind = CrmKind.LOCAL
@@ -45,6 +48,8 @@ class IntegrationSettings:
     sendgrid_key: str = field(default="", repr=False)
     sendgrid_url: str = sendgrid.BASE_URL
     mail_from: str = ""
+    github_token: str = field(default="", repr=False)
+    github_url: str = github.BASE_URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Integrations:
     crm: Crm
     calendar: Calendar
     mailer: Mailer
+    code: CodeHost
+    accounts: AccountContext
 
 
 def build(
@@ -62,6 +69,8 @@ def build(
         crm=_crm(settings, db, session, clock),
         calendar=_calendar(settings, db, session, clock),
         mailer=_mailer(settings, db, session, clock),
+        code=_code(settings, db, session, clock),
+        accounts=_accounts(settings, db, session, clock),
     )
 
 
@@ -124,6 +133,34 @@ def _mailer(settings: IntegrationSettings, db: Database, session: aiohttp.Client
                 limits=settings.limits,
                 clock=clock,
             )
+
+
+def _code(settings: IntegrationSettings, db: Database, session: aiohttp.ClientSession, clock: Clock) -> CodeHost:
+    if not settings.github_token:
+        return LocalCodeHost(db)
+    return github.GitHub(
+        session,
+        settings.github_token,
+        settings.vendor_tenants,
+        base_url=settings.github_url,
+        limits=settings.limits,
+        clock=clock,
+    )
+
+
+def _accounts(
+    settings: IntegrationSettings, db: Database, session: aiohttp.ClientSession, clock: Clock
+) -> AccountContext:
+    if settings.crm is not CrmKind.HUBSPOT:
+        return LocalAccountContext(db)
+    return HubSpotContext(
+        session,
+        settings.hubspot_token,
+        settings.vendor_tenants,
+        base_url=settings.hubspot_url,
+        limits=settings.limits,
+        clock=clock,
+    )
 
 
 def _key_file(path: Path | None) -> str:

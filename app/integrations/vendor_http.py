@@ -142,6 +142,7 @@ class VendorHttp:
         session: shared, and keeping no cookies; this class never closes it.
         read_refusal: reads the vendor's error body.
         secrets: texts that must never come back in an error, beside the tokens of `auth`.
+        headers: sent with every request; they may replace what stands there by itself.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class VendorHttp:
         read_refusal: Callable[[Answer], Refusal],
         *,
         secrets: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         clock: Clock = system_clock,
     ) -> None:
@@ -162,6 +164,7 @@ class VendorHttp:
         self._auth = auth
         self._read_refusal = read_refusal
         self._secrets = tuple(secret for secret in secrets if secret)
+        self._headers = {"Accept": "application/json", **(headers or {})}
         self._limits = limits or Limits()
         self._clock = clock
 
@@ -222,7 +225,7 @@ class VendorHttp:
         return answer
 
     async def _ask(self, call: Call, grant: Grant, seconds: float) -> Answer:
-        headers = {"Accept": "application/json"}
+        headers = dict(self._headers)
         if grant.token:
             headers["Authorization"] = f"Bearer {grant.token}"
         body: Any = call.form

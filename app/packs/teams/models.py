@@ -101,6 +101,8 @@ class SignalKind(StrEnum):
 class ClientSignal(TenantRow, Base):
     """One thing that is known of a client. `key` makes the same signal again nothing. `source`: given, crm, code.
 
+    `text` goes when the client's contact is erased; the key stays, so that a vendor does not bring the words back.
+
     `quantity` is how much was done (activity). `ref` joins a ticket's opening and solving. `text` is a message's words.
     """
 
@@ -122,7 +124,10 @@ class ClientSignal(TenantRow, Base):
 
 
 class HealthScore(TenantRow, Base):
-    """A client's health on a moment: 0 to 100, and each factor with its share of it. `method` is the rules' version."""
+    """A client's health on a moment: 0 to 100, and each factor with its share of it. `method` is the rules' version.
+
+    `notes` say what the score could not see: a vendor that was away, signals beyond the bound.
+    """
 
     __tablename__ = "team_health_scores"
     __table_args__ = (Index("ix_team_health_scores_client", "tenant_id", "client_id", "at"),)
@@ -133,3 +138,4 @@ class HealthScore(TenantRow, Base):
     state: Mapped[str] = mapped_column(String(20))
     factors: Mapped[list[Any]]
     method: Mapped[str] = mapped_column(String(20))
+    notes: Mapped[list[Any]]

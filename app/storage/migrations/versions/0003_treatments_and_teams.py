@@ -14,6 +14,20 @@ depends_on: str | Sequence[str] | None = None
 
 def upgrade() -> None:
     op.create_table(
+        "context_records",
+        sa.Column("place", sa.String(length=200), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("document", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_context_records"),
+        sa.UniqueConstraint("tenant_id", "place", "kind", "key", name="uq_context_records_tenant_id_place_kind_key"),
+    )
+
+    op.create_table(
         "team_clients",
         sa.Column("external_id", sa.String(length=128), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
@@ -198,6 +212,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("factors", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("method", sa.String(length=20), nullable=False),
+        sa.Column("notes", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -489,3 +504,4 @@ def downgrade() -> None:
     op.drop_index("ix_team_clients_email", table_name="team_clients")
 
     op.drop_table("team_clients")
+    op.drop_table("context_records")
