@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
     `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs
-    in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one.
+    in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one (0: you
+    make the topics yourself).
     `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, `vectors_replicas` the copies of
     each index in its cluster; `vectors_int8` also keeps vectors in a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
     kafka_user: str | None = None
     kafka_password: SecretStr | None = None
     kafka_prefix: str = Field("trellis", pattern=r"^[a-z0-9_-]{1,40}$")
-    kafka_partitions: int = Field(12, ge=1, le=1000)
+    kafka_partitions: int = Field(12, ge=0, le=1000)
     vectors_url: str | None = Field(None, pattern=r"^https?://\S+$")
     vectors_key: SecretStr | None = None
     vectors_timeout_s: float = Field(5, ge=1, le=60)
