@@ -74,11 +74,14 @@ class Settings(BaseSettings):
     bounds one call; `model_stall_s` is how long a streamed answer may be silent.
     `model_cache_control` marks what of a prompt the provider shall keep, for gateways to Anthropic's models.
     `treatments_solver_s` bounds the search for the best allocation; what is found by then is taken.
+    `treatments_batch` is how many profiles of customers go into one model call at most, `treatments_calls` how many
+    such calls this process has under way at a time, `treatments_tokens_per_minute` what they may take together.
     `treatments_lanes` is how many chunks of a run of treatments are under way at a time (0: as many as
     `worker_concurrency`); with several workers, their number times that.
     `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together;
     `retrieval_cache_s` is how long a search that found something is good where nothing changed (0: never).
     `erase_again_s` after a person was erased, what was under way then is erased too.
+    `mcp_servers_file` names the MCP servers whose tools join ours.
     `trusted_proxies` (comma-separated addresses) may tell a client's own address in X-Forwarded-For.
     `vendor_tenants` (comma-separated) are the tenants whose CRM, calendar and mail accounts these are;
     `crm_fields` (JSON) maps our contact properties to the CRM's field names; `google_subject` is whose calendar a
@@ -117,6 +120,9 @@ class Settings(BaseSettings):
     worker: bool = True
     worker_concurrency: int = Field(4, ge=1, le=200)
     treatments_lanes: int = Field(0, ge=0, le=200)
+    treatments_batch: int = Field(25, ge=1, le=100)
+    treatments_calls: int = Field(8, ge=1, le=200)
+    treatments_tokens_per_minute: int | None = Field(None, ge=1000)
     treatments_solver_s: float = Field(30, ge=1, le=3600)
     executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     shutdown_grace_s: float = Field(10, ge=0, le=300)
@@ -155,6 +161,7 @@ class Settings(BaseSettings):
     decision_deadline_s: float = Field(60, gt=0, le=600)
     erase_again_s: float = Field(180, ge=0, le=86_400)
     writes_need_approval: bool = False
+    mcp_servers_file: Path | None = None
 
     crm: CrmKind = CrmKind.LOCAL
     calendar: CalendarKind = CalendarKind.LOCAL

@@ -161,6 +161,25 @@ _TOOLS = (
         Label("outcome", ("done", "failed", "denied", "waiting_approval", "parked", "skipped")),
     ),
     _histogram("tool_duration_seconds", "Time of one tool call, retries included.", TOOL, buckets=CALL_BUCKETS),
+    _counter(
+        "mcp_calls",
+        "Calls of tools by MCP: of mounted servers by us, of ours (server 'trellis') by other agents.",
+        Label("server", source="servers of TRELLIS_MCP_SERVERS_FILE, and 'trellis'"),
+        Label("tool", source="tools that the file allows, tools that packs offer, and 'unknown'"),
+        Label(
+            "outcome",
+            (
+                *("done", "failed", "denied", "waiting_approval", "parked", "skipped"),
+                *("unreachable", "timeout", "broken", "lied", "cancelled"),
+            ),
+        ),
+    ),
+    _histogram(
+        "mcp_call_duration_seconds",
+        "Time of one call of a tool by MCP.",
+        Label("server", source="servers of TRELLIS_MCP_SERVERS_FILE, and 'trellis'"),
+        buckets=CALL_BUCKETS,
+    ),
     _gauge("effects_parked", "Tool effects of unknown fate that wait for a person."),
     _gauge("approvals_pending", "Tool calls that wait for a person's approval."),
 )
@@ -333,6 +352,21 @@ _RUNS = (
     ),
 )
 
+_RECOMMENDATION = (
+    _counter(
+        "treatments_answers",
+        "Customers by where their recommendation came from: an answer that was there, a model call, one after its "
+        "batch was split, or a rule where there was nothing to ask.",
+        Label("source", ("shared", "model", "split", "rule", "set_aside")),
+    ),
+    _histogram(
+        "treatments_model_batch_size",
+        "Profiles of customers in one model call.",
+        buckets=(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 50.0, 100.0),
+        unit="profiles",
+    ),
+)
+
 _HOUSE = (
     _counter("audit_entries", "Entries appended to the audit log."),
     _gauge(
@@ -362,6 +396,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_BUSINESS,
     *_TEAMS,
     *_RUNS,
+    *_RECOMMENDATION,
     *_HOUSE,
 )
 
@@ -384,6 +419,8 @@ class Metrics:
     breaker_state: Gauge
     tool_calls: Counter
     tool_duration_seconds: Histogram
+    mcp_calls: Counter
+    mcp_call_duration_seconds: Histogram
     effects_parked: Gauge
     approvals_pending: Gauge
     cache_requests: Counter
@@ -419,6 +456,8 @@ class Metrics:
     teams_questions: Counter
     teams_tasks: Counter
     teams_question_duration_seconds: Histogram
+    treatments_answers: Counter
+    treatments_model_batch_size: Histogram
     treatments_customers: Counter
     treatments_chunk_duration_seconds: Histogram
     treatments_runs: Counter
