@@ -15,6 +15,7 @@ from app.ids import new_id
 from app.pack import Kit
 from app.packs.treatments.customer_rows import CustomerRepository, EventRepository, parts
 from app.packs.treatments.models import Customer, CustomerEvent
+from app.packs.treatments.reservations import forget
 from app.packs.treatments.schemas import (
     CustomerDetail,
     CustomerIn,
@@ -170,6 +171,7 @@ class CustomerService:
     """What the API does with customers, in the principal's tenant."""
 
     def __init__(self, kit: Kit) -> None:
+        self._kit = kit
         self._db = kit.ports.db
         self._audit = kit.audit
         self._import = CustomerImport(kit.ports.clock, kit.audit)
@@ -195,10 +197,14 @@ class CustomerService:
         return CustomerPage(items=[CustomerOut.of(row) for row in page.items], next_cursor=page.next_cursor)
 
     async def delete(self, principal: Principal, name: str) -> None:
-        """The customer and all that hangs on them: events, outcomes, results, reservations. Raises NotFound."""
+        """The customer and all that hangs on them: events, outcomes, results, reservations. Raises NotFound.
+
+        Units of capacity that were kept for them from today on are free again.
+        """
         principal.require(Role.AGENT)
         async with self._db.transaction() as session:
             row = await CustomerRepository(session, principal.tenant_id).named(name)
+            await forget(session, self._kit, principal.tenant_id, [row.id])
             await session.execute(
                 delete(Customer).where(Customer.tenant_id == principal.tenant_id, Customer.id == row.id)
             )

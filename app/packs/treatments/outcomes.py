@@ -67,7 +67,8 @@ class Outcomes:
         """
         principal.require(Role.AGENT)
         _refuse_twice(outcomes)
-        work = _Recording(session, principal.tenant_id, self._clock())
+        _, catalogue = await in_force(session, principal.tenant_id)
+        work = _Recording(session, principal.tenant_id, self._clock(), catalogue)
         report = OutcomesReport()
         try:
             fresh = await work.fresh(outcomes)
@@ -82,10 +83,11 @@ class Outcomes:
 class _Recording:
     """One batch under way."""
 
-    def __init__(self, session: AsyncSession, tenant_id: str, now: datetime) -> None:
+    def __init__(self, session: AsyncSession, tenant_id: str, now: datetime, catalogue: CatalogueIn) -> None:
         self._session = session
         self._tenant_id = tenant_id
         self._now = now
+        self._catalogue = catalogue
 
     async def fresh(self, given: Sequence[OutcomeIn]) -> list[_Happened]:
         """Puts in those whose key is new, once everything that they name is there."""
@@ -107,13 +109,10 @@ class _Recording:
 
     async def count(self, happened: Sequence[_Happened]) -> int:
         """Counts each into its case; how many cases that were."""
-        if not happened:
-            return 0
-        _, catalogue = await in_force(self._session, self._tenant_id)
         cases: dict[tuple[str, str], Counter[bool]] = defaultdict(Counter)
         vectors: dict[str, list[float]] = {}
         for part in parts(sorted(happened, key=lambda one: (one.customer_id, one.at)), _AT_ONCE):
-            for one, traits in await self._traits(part, catalogue):
+            for one, traits in await self._traits(part):
                 fingerprint = fingerprint_of(traits)
                 cases[fingerprint, one.treatment][one.success] += 1
                 if fingerprint not in vectors:
@@ -124,13 +123,11 @@ class _Recording:
             await self._session.execute(self._counted(), some)
         return len(rows)
 
-    async def _traits(
-        self, happened: Sequence[_Happened], catalogue: CatalogueIn
-    ) -> list[tuple[_Happened, dict[str, str]]]:
+    async def _traits(self, happened: Sequence[_Happened]) -> list[tuple[_Happened, dict[str, str]]]:
         """Each with the words for the customer's journey up to the moment before it."""
         ids = sorted({one.customer_id for one in happened})
         customers = await self._customers(ids)
-        windows = [Window(one.at, catalogue.window_days) for one in happened]
+        windows = [Window(one.at, self._catalogue.window_days) for one in happened]
         builders = [HistoryBuilder(window) for window in windows]
         of_customer: dict[str, list[HistoryBuilder]] = defaultdict(list)
         for one, builder in zip(happened, builders, strict=True):
@@ -144,8 +141,8 @@ class _Recording:
         for one, builder in zip(happened, builders, strict=True):
             treated = _treated(one.at, before[one.customer_id])
             history = builder.history(customers[one.customer_id], treated)
-            features = features_of(history, one.at, catalogue.window_days)
-            found.append((one, traits_in(history, catalogue, features)))
+            features = features_of(history, one.at, self._catalogue.window_days)
+            found.append((one, traits_in(history, self._catalogue, features)))
         return found
 
     async def _customers(self, ids: Sequence[str]) -> dict[str, CustomerSeen]:
@@ -175,14 +172,13 @@ class _Recording:
 
     async def _check_treatments(self, names: set[str]) -> None:
         """Any version's: an outcome may come in after its treatment left the catalogue."""
-        _, catalogue = await in_force(self._session, self._tenant_id)
-        unknown = names - {treatment.name for treatment in catalogue.treatments}
+        unknown = names - {treatment.name for treatment in self._catalogue.treatments}
         if not unknown:
             return
         for row in await CatalogueRepository(self._session, self._tenant_id).all():
             unknown -= {treatment.name for treatment in content_of(row).treatments}
         if unknown:
-            catalogue.treatment(min(unknown))
+            self._catalogue.treatment(min(unknown))
 
     async def _check_runs(self, run_ids: set[str]) -> None:
         found: set[str] = set()
