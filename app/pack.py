@@ -60,7 +60,8 @@ class Ports:
 class Kit:
     """Everything that a pack may use. Built once, in `app.container`.
 
-    `plugins` names the tools that come from outside (`app.plugins`): a bot may offer those that its tenant allows.
+    `plugins` names the tools that come from outside (`app.plugins`, `app.mounts`): a bot may offer those
+    that its tenant allows.
     """
 
     settings: Settings
@@ -104,7 +105,7 @@ class PackRuntime:
     called, and returns how many things are new. `batch_paths` take bodies up to `max_batch_body_bytes`, `upload_paths`
     files up to `max_upload_bytes`.
     `people` are what the pack's rows hold of a person, to give out and to erase. `shortcuts` answer some requests
-    before they come to the router.
+    before they come to the router. `tools` are those that need the kit; they join the registry with `Pack.tools`.
     """
 
     router: APIRouter
@@ -119,6 +120,7 @@ class PackRuntime:
     load_sample: Callable[[Principal], Awaitable[int]] | None = None
     people: tuple[PersonStore, ...] = ()
     shortcuts: tuple[Shortcut, ...] = ()
+    tools: tuple[Tool, ...] = ()
 
 
 class CommandRunner(Protocol):

@@ -11,13 +11,14 @@ from app.agent.loop import Agent
 from app.agent.prompt_scope import Place
 from app.agent.prompts import PromptLibrary
 from app.agent.routing import ModelRouter
-from app.agent.tools import ToolExecutor, ToolPolicies, ToolRegistry
+from app.agent.tools import ToolExecutor, ToolPolicies
 from app.agent.tools.records import WritesOfPerson
 from app.clock import Clock, system_clock
 from app.container.container import Container, Parts
 from app.container.ground import Ground, lay_ground
 from app.container.knowledge import Knowledge, open_knowledge
 from app.container.models import open_router
+from app.container.tools import open_tools
 from app.container.upkeep import PURGE_SCHEDULE, checks, keep_gauges, purging
 from app.conversation.assistant import Assistant
 from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
@@ -40,6 +41,7 @@ from app.jobs.engine import Jobs
 from app.knowledge.jobs import IngestJobs
 from app.knowledge.reindex import Reindexing
 from app.memory import ConversationMemory, LocalMemory, RedisMemory
+from app.messages.base import Messenger
 from app.messages.local import LocalMessenger
 from app.pack import Kit, Pack, PackRuntime, Ports
 from app.packs.chat.pack import CHAT
@@ -48,12 +50,12 @@ from app.packs.leads.pack import LEADS
 from app.packs.teams.pack import TEAMS
 from app.packs.treatments.pack import TREATMENTS
 from app.people import JobsOfPerson, People
-from app.plugins import plugin_tools
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
 from app.storage import schema
 from app.storage.db import Database
 from app.telemetry.logs import configure_logs
+from app.telemetry.metrics import Metrics
 from app.telemetry.setup import build_metrics
 from app.web.signing import signing_key
 
@@ -97,6 +99,7 @@ async def _build(ground: Ground) -> Container:
     ports, knowledge = await open_knowledge(ground)
     kit, model = await _kit(ground, ports, knowledge)
     runtimes = {pack.name: pack.build(kit) for pack in PACKS}
+    kit.executor.registry.add(tool for runtime in runtimes.values() for tool in runtime.tools)
     people = _people(ground, kit, runtimes)
     await _start_jobs(ground, kit, knowledge, runtimes)
     rates = RateLimits(metrics, redis_url=settings.redis_url)
@@ -129,10 +132,9 @@ async def _kit(ground: Ground, ports: Ports, knowledge: Knowledge) -> tuple[Kit,
     """What packs are built from, and how the first model is called."""
     settings, db, clock, metrics, audit = ground.settings, ground.db, ground.clock, ground.metrics, ground.audit
     breakers = Breakers(metrics)
-    own = [tool for pack in PACKS for tool in pack.tools(ports)]
-    plugins = plugin_tools(ports, [tool.name for tool in own])
+    registry, plugins = await open_tools(ground, ports, PACKS)
     policies = ToolPolicies(db, clock, audit)
-    executor = ToolExecutor(db, clock, ToolRegistry([*own, *plugins]), policies, breakers, audit, metrics=metrics)
+    executor = ToolExecutor(db, clock, registry, policies, breakers, audit, metrics=metrics)
     router, model = await open_router(ground, breakers, PACKS)
     jobs = _jobs(ground)
     prompts = _prompts(settings)
@@ -159,10 +161,21 @@ async def _kit(ground: Ground, ports: Ports, knowledge: Knowledge) -> tuple[Kit,
         memory=memory,
         assistant=_assistant(ground, ports, knowledge, prompts, router, agent, memory),
         streams=_streams(ground),
-        messenger=LocalMessenger(),
-        plugins=tuple(tool.name for tool in plugins),
+        messenger=_messenger(settings, metrics),
+        plugins=plugins,
     )
     return kit, model
+
+
+def _messenger(settings: Settings, metrics: Metrics) -> Messenger:
+    if settings.kafka_url is None:
+        return LocalMessenger(metrics)
+    # Its library is 60 MB that nobody else needs.
+    from app.messages.kafka import KafkaMessenger, connection
+
+    return KafkaMessenger(
+        connection(settings), metrics=metrics, prefix=settings.kafka_prefix, partitions=settings.kafka_partitions
+    )
 
 
 def _jobs(ground: Ground) -> Jobs:

@@ -28,6 +28,10 @@ _AT_LEAST = {
     "asyncio": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "mcp": logging.WARNING,
+    # Tracebacks that quote what a server sent; our own lines say what happened.
+    "mcp.client": logging.CRITICAL,
 }
 
 

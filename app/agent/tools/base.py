@@ -117,6 +117,10 @@ class ToolRegistry:
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._tools: dict[str, Tool] = {}
         self._specs: dict[str, ToolSpec] = {}
+        self.add(tools)
+
+    def add(self, tools: Iterable[Tool]) -> None:
+        """Further tools. Raises ConfigError as the constructor does."""
         for tool in tools:
             if not _NAME.fullmatch(tool.name) or tool.name == UNKNOWN_TOOL:
                 raise ConfigError(f"'{tool.name}' is no name for a tool: use 1-64 letters, digits, '_' and '-'.")
@@ -124,6 +128,11 @@ class ToolRegistry:
                 raise ConfigError(f"Two tools are called '{tool.name}': rename one.")
             if tool.timeout_s <= 0 or tool.attempts < 1:
                 raise ConfigError(f"The tool '{tool.name}' needs a time limit above 0 and at least one attempt.")
+            self.replace([tool])
+
+    def replace(self, tools: Iterable[Tool]) -> None:
+        """Puts each in the place of the one of its name: what it takes is known better by now."""
+        for tool in tools:
             self._tools[tool.name] = tool
             self._specs[tool.name] = ToolSpec(tool.name, tool.description, tool.args.model_json_schema())
 
