@@ -14,7 +14,7 @@ from app.packs.treatments.histories import CustomerSeen, HistoryBuilder, Treated
 from app.packs.treatments.models import Customer, Outcome, Reservation, ReservationState, Run
 from app.packs.treatments.run_rows import RunRepository, is_of
 from app.packs.treatments.schemas import MAX_USD, attribute_problem
-from app.packs.treatments.stages import DATA, DataAnswered, DataAsked, History, SetAside
+from app.packs.treatments.stages import DataAnswered, DataAsked, History, SetAside
 from app.packs.treatments.versions import Catalogues
 from app.storage.base import MICROS
 
@@ -24,8 +24,6 @@ _AT_ONCE = 200
 
 class DataStage:
     """Handles `stages.DATA`. Reads alone: the same message again gives the same answer, as long as the rows stay."""
-
-    topic = DATA
 
     def __init__(self, kit: Kit) -> None:
         self._db = kit.ports.db

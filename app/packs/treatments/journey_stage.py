@@ -7,7 +7,7 @@ from app.packs.treatments.catalogue import CatalogueIn
 from app.packs.treatments.eligibility import eligibility
 from app.packs.treatments.features import features_of, words_of
 from app.packs.treatments.fingerprint import fingerprint_of, traits_of, vector_of
-from app.packs.treatments.stages import JOURNEY, History, Journey, JourneyAnswered, JourneyAsked, SetAside
+from app.packs.treatments.stages import History, Journey, JourneyAnswered, JourneyAsked, SetAside
 from app.packs.treatments.versions import Catalogues
 
 STAGE = "journey"
@@ -15,8 +15,6 @@ STAGE = "journey"
 
 class JourneyStage:
     """Handles `stages.JOURNEY`: a function of the message and the catalogue's version."""
-
-    topic = JOURNEY
 
     def __init__(self, kit: Kit) -> None:
         self._catalogues = Catalogues(kit)

@@ -5,29 +5,39 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from app.pack import Kit, Pack, PackRuntime
+from app.packs.treatments.api_data import DATA_PATHS, build_data_router
 from app.packs.treatments.api_runs import RUNS_PATH, build_runs_router
 from app.packs.treatments.chunks import ChunkWork
+from app.packs.treatments.data_stage import DataStage
+from app.packs.treatments.journey_stage import JourneyStage
 from app.packs.treatments.lanes import PACK, Lanes
 from app.packs.treatments.offline import propose
+from app.packs.treatments.people import TreatmentsOfPerson
 from app.packs.treatments.recommendation import PROMPT, RecommendationStage
 from app.packs.treatments.run_jobs import RunJobs
-from app.packs.treatments.stages import RECOMMENDATION
+from app.packs.treatments.sample_data import SampleData
+from app.packs.treatments.stages import DATA, JOURNEY, RECOMMENDATION
 
 ROOT = Path(__file__).parent
 
 
 def build(kit: Kit) -> PackRuntime:
+    kit.messenger.serve(DATA, DataStage(kit).handle)
+    kit.messenger.serve(JOURNEY, JourneyStage(kit).handle)
     kit.messenger.serve(RECOMMENDATION, RecommendationStage(kit).handle)
     lanes = Lanes(kit)
     jobs, queues, schedules = RunJobs(kit, lanes, ChunkWork(kit, lanes)).declared()
     router = APIRouter()
+    router.include_router(build_data_router(kit))
     router.include_router(build_runs_router(kit, lanes))
     return PackRuntime(
         router=router,
-        batch_paths=(RUNS_PATH,),
+        batch_paths=(RUNS_PATH, *DATA_PATHS),
         jobs=jobs,
         queues=queues,
         schedules=schedules,
+        load_sample=SampleData(kit).load,
+        people=(TreatmentsOfPerson(kit),),
     )
 
 
