@@ -1,0 +1,143 @@
+"""Rows of clients, of what is known of them, and of their scores; a tenant's own."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
+
+from app.packs.teams.health import MONTH, WINDOW, HealthState, Signal
+from app.packs.teams.models import Client, ClientSignal, HealthScore, SignalKind
+from app.storage.repository import Page, TenantRepository
+
+AT_ONCE: Final = 400
+MOST_ACTIVITY: Final = 20_000
+MOST_TICKETS: Final = 2_000
+MOST_MESSAGES: Final = 300
+_AROUND: Final = timedelta(days=7)
+_TICKETS: Final = (SignalKind.TICKET_OPENED, SignalKind.TICKET_SOLVED)
+
+
+class ClientRepository(TenantRepository[Client]):
+    model, noun = Client, "client"
+
+    async def named(self, reference: str) -> Client:
+        """By its external id, else by ours. Raises NotFound."""
+        found = await self.first(Client.external_id == reference) or await self.find(reference)
+        if found is None:
+            raise self.not_found(reference)
+        return found
+
+    async def called(self, text: str) -> Client:
+        """As `named`, or by a name that is one client's alone, whatever its case. Raises NotFound."""
+        found = await self.first(Client.external_id == text) or await self.find(text)
+        if found is not None:
+            return found
+        same = await self.all(func.lower(Client.name) == text.strip().lower(), limit=2)
+        if len(same) != 1:
+            raise self.not_found(text)
+        return same[0]
+
+    async def by_external_id(self, external_ids: Sequence[str]) -> dict[str, Client]:
+        found: dict[str, Client] = {}
+        for start in range(0, len(external_ids), AT_ONCE):
+            rows = await self.all(Client.external_id.in_(external_ids[start : start + AT_ONCE]))
+            found |= {row.external_id: row for row in rows}
+        return found
+
+    async def in_state(self, state: HealthState | None, words: str, cursor: str | None, limit: int) -> Page[Client]:
+        """Newest first; those whose newest score is in the state and whose name holds the words, where given."""
+        where: list[ColumnElement[bool]] = []
+        if words:
+            where.append(func.lower(Client.name).contains(words.lower(), autoescape=True))
+        if state is not None:
+            newest = select(func.max(HealthScore.id)).where(
+                HealthScore.tenant_id == self.tenant_id, HealthScore.client_id == Client.id
+            )
+            where.append(
+                exists().where(HealthScore.id == newest.correlate(Client).scalar_subquery(), HealthScore.state == state)
+            )
+        return await self.page(*where, cursor=cursor, limit=limit)
+
+
+class SignalRepository(TenantRepository[ClientSignal]):
+    model, noun = ClientSignal, "signal"
+
+    async def add_new(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """How many were not there yet by their key; the others stay as they are."""
+        dialect = postgresql if self.session.get_bind().dialect.name == "postgresql" else sqlite
+        added = 0
+        for start in range(0, len(rows), AT_ONCE):
+            batch = [{**row, "tenant_id": self.tenant_id} for row in rows[start : start + AT_ONCE]]
+            insert = dialect.insert(ClientSignal).values(batch).on_conflict_do_nothing().returning(ClientSignal.id)
+            added += len((await self.session.scalars(insert)).all())
+        return added
+
+    async def forget_solved(self, client_id: str, source: str, open_refs: Collection[str]) -> None:
+        """Takes back that these tickets were solved: the vendor has them open again."""
+        solved = (ClientSignal.kind == SignalKind.TICKET_SOLVED, ClientSignal.source == source)
+        own = (ClientSignal.tenant_id == self.tenant_id, ClientSignal.client_id == client_id)
+        refs = sorted(open_refs)
+        for start in range(0, len(refs), AT_ONCE):
+            again = ClientSignal.ref.in_(refs[start : start + AT_ONCE])
+            await self.session.execute(delete(ClientSignal).where(*own, *solved, again))
+
+    async def activity(self, client_id: str, now: datetime) -> list[Signal]:
+        """Of the windows of today and of a month ago, and the last one before."""
+        kind = SignalKind.ACTIVITY
+        query = (
+            select(ClientSignal.at, ClientSignal.quantity)
+            .where(*self._own(client_id), ClientSignal.kind == kind, ClientSignal.at <= now)
+            .order_by(ClientSignal.at.desc())
+        )
+        since = now - WINDOW - MONTH
+        recent = (await self.session.execute(query.where(ClientSignal.at > since).limit(MOST_ACTIVITY))).all()
+        older = (await self.session.execute(query.where(ClientSignal.at <= since).limit(1))).all()
+        return [Signal(kind, at, quantity) for at, quantity in [*recent, *older]]
+
+    async def tickets(self, client_id: str, now: datetime) -> Sequence[ClientSignal]:
+        """Of the windows of today and of a month ago, and those that are still open."""
+        solved = aliased(ClientSignal)
+        own = (solved.tenant_id == self.tenant_id, solved.client_id == client_id)
+        later = (solved.kind == SignalKind.TICKET_SOLVED, solved.ref == ClientSignal.ref, solved.at >= ClientSignal.at)
+        still_open = ~exists().where(*own, *later)
+        wanted = or_(ClientSignal.at > now - WINDOW - MONTH, still_open)
+        query = self.query(*self._own(client_id), ClientSignal.kind.in_(_TICKETS), wanted)
+        return (await self.session.scalars(query.order_by(ClientSignal.at.desc()).limit(MOST_TICKETS))).all()
+
+    async def newest(
+        self, client_id: str, kinds: Collection[SignalKind], since: datetime, limit: int
+    ) -> Sequence[ClientSignal]:
+        query = self.query(*self._own(client_id), ClientSignal.kind.in_(kinds), ClientSignal.at > since)
+        return (await self.session.scalars(query.order_by(ClientSignal.at.desc()).limit(limit))).all()
+
+    def _own(self, client_id: str) -> tuple[ColumnElement[bool], ...]:
+        return (ClientSignal.tenant_id == self.tenant_id, ClientSignal.client_id == client_id)
+
+
+class ScoreRepository(TenantRepository[HealthScore]):
+    model, noun = HealthScore, "score"
+
+    async def latest(self, client_ids: Sequence[str]) -> dict[str, HealthScore]:
+        """The newest score of each client that has one; at most 400 clients."""
+        newest = (
+            select(func.max(HealthScore.id))
+            .where(HealthScore.tenant_id == self.tenant_id, HealthScore.client_id.in_(client_ids))
+            .group_by(HealthScore.client_id)
+        )
+        return {row.client_id: row for row in await self.all(HealthScore.id.in_(newest))}
+
+    async def month_before(self, score: HealthScore) -> HealthScore | None:
+        """The score nearest to 30 days before this one, within a week of it, by the same rules."""
+        wanted = score.at - MONTH
+        near = HealthScore.at.between(wanted - _AROUND, wanted + _AROUND)
+        rows = await self.all(
+            HealthScore.client_id == score.client_id, HealthScore.method == score.method, near, limit=AT_ONCE
+        )
+        return min(rows, key=lambda row: abs(row.at - wanted), default=None)
+
+    async def since(self, client_id: str, moment: datetime) -> bool:
+        """Whether the client has a score from then on."""
+        return await self.first(HealthScore.client_id == client_id, HealthScore.at >= moment) is not None
