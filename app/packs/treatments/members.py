@@ -1,6 +1,7 @@
 """The customers of a run that was given a list of them."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -9,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import InvalidInput
 from app.ids import new_id
-from app.packs.treatments.models import Customer, Run, RunMember
+from app.packs.treatments.customer_rows import CustomerRepository
+from app.packs.treatments.models import Run, RunMember
 
 AT_ONCE: Final = 500
 NAMED: Final = 5
@@ -26,8 +28,8 @@ class Members:
         """Each customer once, however often the list has them; how many. Raises InvalidInput for unknown ones."""
         source, added, missing = iter(external_ids), 0, 0
         unknown: list[str] = []
-        while part := list(islice(source, AT_ONCE)):
-            ids = await self._ids(part)
+        while part := await asyncio.to_thread(_part, source):
+            ids = await CustomerRepository(self._session, self._run.tenant_id).ids_of(part)
             lacking = [one for one in dict.fromkeys(part) if one not in ids]
             unknown, missing = [*unknown, *lacking][:NAMED], missing + len(lacking)
             if not missing:
@@ -35,11 +37,6 @@ class Members:
         if missing:
             raise InvalidInput(_unknown(unknown, missing))
         return added
-
-    async def _ids(self, external_ids: Sequence[str]) -> dict[str, str]:
-        where = (Customer.tenant_id == self._run.tenant_id, Customer.external_id.in_(external_ids))
-        found = await self._session.execute(select(Customer.external_id, Customer.id).where(*where))
-        return dict(found.tuples().all())
 
     async def _add(self, customer_ids: list[str]) -> int:
         run = self._run
@@ -51,6 +48,11 @@ class Members:
         if rows:
             await self._session.execute(insert(RunMember), rows)
         return len(rows)
+
+
+def _part(source: Iterator[str]) -> list[str]:
+    # In a thread: the list may be a file.
+    return list(islice(source, AT_ONCE))
 
 
 def _unknown(named: Sequence[str], missing: int) -> str:

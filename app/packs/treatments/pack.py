@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app.pack import Kit, Pack, PackRuntime
 from app.packs.treatments.api_data import DATA_PATHS, build_data_router
+from app.packs.treatments.api_results import build_results_router
 from app.packs.treatments.api_runs import RUNS_PATH, build_runs_router
 from app.packs.treatments.chunks import ChunkWork
 from app.packs.treatments.data_stage import DataStage
@@ -30,6 +31,7 @@ def build(kit: Kit) -> PackRuntime:
     router = APIRouter()
     router.include_router(build_data_router(kit))
     router.include_router(build_runs_router(kit, lanes))
+    router.include_router(build_results_router(kit))
     return PackRuntime(
         router=router,
         batch_paths=(RUNS_PATH, *DATA_PATHS),

@@ -1,6 +1,7 @@
 """Runs as people handle them. Every method works inside the caller's transaction and never commits."""
 
 import secrets
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -32,9 +33,18 @@ class RunService:
 
     async def create(self, session: AsyncSession, principal: Principal, body: RunIn) -> RunOut:
         """Raises Forbidden, and InvalidInput without a catalogue, or where there are no such customers."""
-        run = await self._new(session, principal, body, _scope(body))
         if body.customers is not None:
-            await Members(session, run).add_all(body.customers)
+            return await self.create_of(session, principal, body, body.customers)
+        scope = {"all": True} if body.segment is None else {"segment": body.segment}
+        return await self._begin(session, principal, await self._new(session, principal, body, scope))
+
+    async def create_of(
+        self, session: AsyncSession, principal: Principal, options: RunOptions, external_ids: Iterable[str]
+    ) -> RunOut:
+        """A run over a list, which may be long. Raises as `create`, and InvalidInput for customers not known."""
+        run = await self._new(session, principal, options, LISTED)
+        if not await Members(session, run).add_all(external_ids):
+            raise InvalidInput("The list names no customer: send at least one external_id.")
         return await self._begin(session, principal, run)
 
     async def get(self, session: AsyncSession, principal: Principal, run_id: str) -> RunOut:
@@ -145,9 +155,3 @@ class RunService:
     async def _out(self, session: AsyncSession, run: Run) -> RunOut:
         rate = await ChunkRepository(session, run.tenant_id).rate(run.id)
         return RunOut.of(run, rate, self._kit.ports.clock())
-
-
-def _scope(body: RunIn) -> dict[str, Any]:
-    if body.segment is not None:
-        return {"segment": body.segment}
-    return {"all": True} if body.all else LISTED
