@@ -18,6 +18,7 @@ from app.http.install import install
 from app.http.people import people_router
 from app.http.status import status_router
 from app.http.users import users_router
+from app.mcp.endpoint import mcp_router
 from app.web.install import install_console
 from app.web.links import links_router
 
@@ -51,6 +52,7 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(indexes_router(container))
     app.include_router(users_router(container))
     app.include_router(people_router(container))
+    app.include_router(mcp_router(container))
     if container.settings.console:
         app.include_router(links_router(container))
 

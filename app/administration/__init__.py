@@ -6,7 +6,9 @@ import typer
 from rich.table import Table
 
 from app.administration.knowledge import knowledge
+from app.administration.mcp import mcp
 from app.administration.people import people
+from app.administration.teams import teams
 from app.agent.models import ToolMode
 from app.agent.prompt_lock import write_lock
 from app.agent.prompts import read_directory
@@ -36,6 +38,8 @@ GROUPS = {
     "prompts": prompts,
     "knowledge": knowledge,
     "people": people,
+    "mcp": mcp,
+    "teams": teams,
 }
 
 

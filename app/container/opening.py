@@ -239,7 +239,7 @@ def _people(ground: Ground, kit: Kit, runtimes: Mapping[str, PackRuntime]) -> Pe
         *(store for runtime in runtimes.values() for store in runtime.people),
         LocalIntegrationsOfPerson(),
         DecisionsOfPerson(subject_of),
-        WritesOfPerson(),
+        WritesOfPerson(signing_key(ground.settings)),
         AnswersOnceOfPerson(),
     )
     traces = (

@@ -13,7 +13,7 @@ from app.http.problems import install_handlers
 from app.http.services import Services
 from app.http.shortcut import Shortcut
 
-PROTECTED = ("/v1/", "/chat", "/embed_and_store")
+PROTECTED = ("/v1/", "/chat", "/embed_and_store", "/mcp")
 
 
 def install(

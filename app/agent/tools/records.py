@@ -11,7 +11,7 @@ from app.agent.models import Approval, ApprovalState, EffectRow, EffectState
 from app.clock import Clock
 from app.errors import Conflict
 from app.governance.audit import Audit
-from app.governance.people import ERASED, Alias, Aliases, Kind, batches
+from app.governance.people import ERASED, Alias, Aliases, Kind, batches, person_mark
 from app.principal import Principal, Role
 from app.storage.repository import TenantRepository
 
@@ -108,8 +108,14 @@ class WritesOfPerson:
 
     name = "writes"
 
-    async def aliases(self, _session: AsyncSession, _tenant_id: str, _known: Aliases) -> set[Alias]:
-        return set()
+    def __init__(self, secret: bytes) -> None:
+        """`secret`: of the marks that stand for a person (`person_mark`)."""
+        self._secret = secret
+
+    async def aliases(self, _session: AsyncSession, tenant_id: str, known: Aliases) -> set[Alias]:
+        """Writes that other agents asked for name the person by a mark."""
+        addresses = [Alias(Kind.EMAIL, address) for address in known.of(Kind.EMAIL)]
+        return {Alias(Kind.RECORD, person_mark(self._secret, tenant_id, address)) for address in addresses}
 
     async def export(self, session: AsyncSession, tenant_id: str, known: Aliases) -> list[dict[str, Any]]:
         found = [await export_subjects(session, tenant_id, batch) for batch in batches(_subjects(known))]

@@ -9,6 +9,7 @@ from app.ids import new_id
 from app.knowledge.language import LanguageGuess
 from app.pack import Kit, Pack, PackRuntime, Ports
 from app.packs.leads.act import Actor
+from app.packs.leads.agent_tools import build_agent_tools
 from app.packs.leads.api import BATCH_PATH, build_router
 from app.packs.leads.commands import add_learn, build_commands
 from app.packs.leads.decide import PROMPT, Decider
@@ -52,6 +53,7 @@ def build(kit: Kit) -> PackRuntime:
         resume=resume,
         load_sample=SampleData(kit, service).load,
         people=(LeadsOfPerson(),),
+        tools=build_agent_tools(kit.ports.db, service),
     )
 
 

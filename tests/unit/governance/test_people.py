@@ -46,7 +46,7 @@ STORES = (
     FeedbackOfPerson(),
     LocalIntegrationsOfPerson(),
     DecisionsOfPerson(lambda user: user),
-    WritesOfPerson(),
+    WritesOfPerson(b"secret"),
     AnswersOnceOfPerson(),
 )
 EMAILS = st.sampled_from(["ana@a.example", "ANA@A.example", "ben@b.example", "family@f.example"])
