@@ -12,7 +12,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.administration.rest import Refused, Rest
+from app.administration.events import Refused
+from app.administration.rest import Rest
 from app.console import KeyOption, UrlOption, out
 from app.errors import InvalidInput, NotFound, TrellisError
 from app.knowledge.page import File, slug_of

@@ -1,25 +1,22 @@
 """The running server's API, as the command line calls it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import orjson
 
+from app.administration.events import EventSource, Refused, Sent, sentence
 from app.clock import system_clock
-from app.errors import ConfigError, TrellisError
+from app.errors import ConfigError
 from app.retry_after import parse_retry_after
 from app.settings import Settings
 
 TIMEOUT_S = 120.0
 MOST_WAITS = 10
 LONGEST_WAIT_S = 60.0
-
-
-class Refused(TrellisError):
-    """The server's own sentence."""
 
 
 class Rest:
@@ -46,6 +43,14 @@ class Rest:
     async def post(self, path: str, document: Any = None) -> Any:
         """`document` as JSON, or no body."""
         return await self._call("POST", path, document=document)
+
+    def events(self, path: str, document: Any, ends: Collection[str]) -> AsyncGenerator[Sent, None]:
+        """As `EventSource.ask`, with the key."""
+        return EventSource(self._session, self._address, self._no_headers).ask(path, document, ends)
+
+    async def _no_headers(self) -> Mapping[str, str]:
+        """The session sends the key."""
+        return {}
 
     async def delete(self, path: str) -> Any:
         return await self._call("DELETE", path)
@@ -120,11 +125,3 @@ def _local_key(settings: Settings) -> str:
             f"There is no key of this machine in {settings.local_key_file}: start the server (`make up`), or give a "
             "key with --key."
         ) from error
-
-
-def sentence(status: int, body: bytes) -> str:
-    """What the server says of a refusal."""
-    try:
-        return str(orjson.loads(body)["detail"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return f"The server answered {status} with something that is not its own: check --url."

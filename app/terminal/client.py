@@ -1,36 +1,21 @@
 """One user's talk with one bot over the API: signs in, asks, goes on with a stream that broke."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import aiohttp
-import orjson
 
-from app.administration.rest import Refused, Rest, sentence
-from app.errors import ConfigError, Unavailable
+from app.administration.events import BROKEN, SILENCE_S, EventSource, Sent, checked
+from app.administration.rest import Rest
+from app.errors import ConfigError
 
 CLAIMS: Final = "claims"
-RESUMES: Final = 5
-RESUME_AFTER_S: Final = 0.5
-SILENCE_S: Final = 60.0
-"""The server sends a sign of life four times as often."""
 _TOKEN_S: Final = 900
 _RENEW_S: Final = 60
-_BROKEN: Final = (aiohttp.ClientError, TimeoutError, ConnectionError)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One event of a stream."""
-
-    id: str
-    name: str
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +59,13 @@ class ChatClient:
     async def ask(self, question: str) -> AsyncGenerator[Sent, None]:
         """The answer's events as they come; the last one is `done` or `error`. Close it to stop the answer.
 
-        A connection that breaks is taken up again behind the last event that came.
-        Raises Refused with the server's own sentence, ConfigError where nothing answers, Unavailable where a stream
-        broke and cannot be taken up again.
+        Raises as `EventSource.ask`.
         """
-        last: Sent | None = None
-        resume = ""
-        for attempt in range(1 + RESUMES):
-            try:
-                async with aclosing(self._events(question, resume, last)) as events:
-                    async for last in events:
-                        resume = last.data["resume"] if last.name == "start" else resume
-                        yield last
-                if last is not None and last.name in ("done", "error"):
-                    return
-            except _BROKEN as error:
-                if last is None:
-                    raise ConfigError(f"Nothing answers at {self._address} ({type(error).__name__}).") from error
-            await asyncio.sleep(RESUME_AFTER_S * (attempt + 1))
-        raise Unavailable("The connection broke and could not be taken up again: ask again.", retry_after=1)
+        source = EventSource(self._session, self._address, self._headers)
+        asked = source.ask(self._place.chat, {"message": question, "stream": True}, ("done", "error"))
+        async with aclosing(asked) as events:
+            async for event in events:
+                yield event
 
     async def forget(self) -> None:
         """The bot forgets what was said with the user. Raises Refused, ConfigError."""
@@ -100,25 +73,9 @@ class ChatClient:
             async with self._session.delete(
                 self._address + self._place.memory, headers=await self._headers()
             ) as answer:
-                await _checked(answer)
-        except _BROKEN as error:
+                await checked(answer)
+        except BROKEN as error:
             raise ConfigError(f"Nothing answers at {self._address} ({type(error).__name__}).") from error
-
-    async def _events(self, question: str, resume: str, last: Sent | None) -> AsyncGenerator[Sent, None]:
-        headers = {**await self._headers(), "Accept": "text/event-stream"}
-        if last is None:
-            asking = self._session.post(
-                self._address + self._place.chat, json={"message": question, "stream": True}, headers=headers
-            )
-        else:
-            asking = self._session.get(self._address + resume, headers={**headers, "Last-Event-ID": last.id})
-        async with asking as answer:
-            await _checked(answer)
-            rest = b""
-            async for chunk in answer.content.iter_any():
-                *blocks, rest = (rest + chunk).split(b"\n\n")
-                for event in filter(None, map(_event, blocks)):
-                    yield event
 
     async def _headers(self) -> dict[str, str]:
         # By the clock on the wall: a token ends while this machine sleeps.
@@ -126,16 +83,3 @@ class ChatClient:
             issued = await self._rest.post(f"/v1/users/{quote(self._user, safe='')}/token", {"ttl_s": _TOKEN_S})
             self._token, self._renew_at = issued["token"], time.time() + _TOKEN_S - _RENEW_S
         return {"Authorization": f"Bearer {self._token}"}
-
-
-def _event(block: bytes) -> Sent | None:
-    """None for a block without an event: a sign of life, or the time to wait."""
-    fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if b": " in line and not line.startswith(b":"))
-    if b"event" not in fields:
-        return None
-    return Sent(fields[b"id"].decode(), fields[b"event"].decode(), orjson.loads(fields[b"data"]))
-
-
-async def _checked(answer: aiohttp.ClientResponse) -> None:
-    if answer.status >= 300:
-        raise Refused(sentence(answer.status, await answer.read()))

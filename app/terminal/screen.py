@@ -7,7 +7,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from app.terminal.client import Sent
+from app.administration.events import Sent
 
 _KEPT: Final = frozenset("\n\t")
 _CACHES: Final = {

@@ -7,8 +7,9 @@ from contextlib import aclosing
 from rich.console import Console
 from rich.prompt import Prompt
 
+from app.administration.events import Sent
 from app.errors import TrellisError
-from app.terminal.client import ChatClient, Sent
+from app.terminal.client import ChatClient
 from app.terminal.screen import Screen, harmless
 
 HELP = "/new forgets what was said, /history shows it, /quit ends. Ctrl-C stops an answer."

@@ -19,8 +19,9 @@ _JOINING_TIME: Final = 0.25
 _LONGEST_JOINING_S: Final = 20.0
 _PLANNING_TIME: Final = 0.2
 _PLANNING_PARTS: Final = 5
-GRACE_S: Final = 0.25
-"""How long an agent that is out of time has to say so itself."""
+_GRACE_S: Final = 0.25
+_GRACE: Final = 0.1
+"""Of an agent's time, and at most so long, it has to say itself that it is out of time."""
 
 
 class Limits(BaseModel):
@@ -169,6 +170,10 @@ class Timeline:
 
     def joining(self, *, last: bool) -> float:
         return self.end if last else min(self.end, self.now() + self._joining_s)
+
+    def told(self, until: float) -> float:
+        """What an agent that must have ended by `until` is told: a little less."""
+        return until - min(_GRACE_S, _GRACE * max(0.0, until - self.now()))
 
     def another_round(self) -> bool:
         return self.work_end - self.now() >= self._joining_s

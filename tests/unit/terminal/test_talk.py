@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.administration import events as stream_events
 from app.terminal import client as terminal_client
 from app.terminal.client import Place
 from tests.support.talking import STREAM, Script, Talking, answer, talking, told
@@ -18,7 +19,7 @@ CITATION = {"number": 1, "title": "Parental leave", "heading": "How long", "scor
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal_client, "RESUME_AFTER_S", 0.0)
+    monkeypatch.setattr(stream_events, "RESUME_AFTER_S", 0.0)
 
 
 def test_an_answer_is_shown_with_its_sources_its_price_and_its_cache(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_stream_that_keeps_breaking_is_given_up_with_a_sentence(tmp_path: Path
     with talking(script, tmp_path) as talk:
         assert not talk.talk.once("How long?")
     assert "error: The connection broke and could not be taken up again: ask again." in talk.shown
-    assert len(script.resumed) == terminal_client.RESUMES
+    assert len(script.resumed) == stream_events.RESUMES
 
 
 def test_a_refusal_and_an_error_in_the_stream_are_the_servers_own_sentences(tmp_path: Path) -> None:
