@@ -267,11 +267,12 @@ class Result(TenantRow, Base):
 
 
 class AllocationState(StrEnum):
-    """`asked`: not solved yet. `writing`: solved, and being carried out."""
+    """`asked`: not solved yet. `writing`: solved, and being carried out. `failed`: given up, `report` says why."""
 
     ASKED = "asked"
     WRITING = "writing"
     DONE = "done"
+    FAILED = "failed"
 
 
 class Allocation(TenantRow, Base):
