@@ -16,7 +16,7 @@ import orjson
 from cachetools import LRUCache
 
 from app.governance.injection import suspicious
-from app.packs.treatments.cases import Rate
+from app.packs.treatments.rates import Rate
 from app.packs.treatments.stages import Journey
 
 NOT_SHOWN: Final = "not shown"

@@ -22,12 +22,14 @@ from cachetools import LRUCache
 
 from app.pack import Kit
 from app.packs.treatments.answers import Answered, AnswerStore, Origin, UnderWay
-from app.packs.treatments.batching import ROUTE, Answers, Batcher, Limits, Question
-from app.packs.treatments.cases import NOTHING, Cases, Look, Rate
-from app.packs.treatments.catalogue import CatalogueIn, CatalogueRepository, Treatment, content_of
+from app.packs.treatments.batching import ROUTE, TOKENS_A_SECOND, Answers, Batcher, Limits, Question
+from app.packs.treatments.cases import NOTHING, Cases
+from app.packs.treatments.catalogue import CatalogueIn, Treatment
 from app.packs.treatments.pace import Pace
 from app.packs.treatments.profiles import PlainWords, Profile, profile_of
+from app.packs.treatments.rates import Look, Rate
 from app.packs.treatments.stages import (
+    RECOMMENDATION,
     Journey,
     Proposal,
     RecommendationAnswered,
@@ -36,11 +38,11 @@ from app.packs.treatments.stages import (
     SetAside,
     Spent,
 )
+from app.packs.treatments.versions import Catalogues
 from app.principal import worker
 
 PROMPT: Final = "treatments_propose"
 STAGE: Final = "recommendation"
-_KEPT_CATALOGUES: Final = 100
 _KEPT_RUNS: Final = 1_000
 _FAILED: Final = "asked alone, no usable answer came: "
 
@@ -66,6 +68,8 @@ class Chunk:
 class RecommendationStage:
     """Handles `stages.RECOMMENDATION`. Safe to be given the same message twice: answers are kept."""
 
+    topic = RECOMMENDATION
+
     def __init__(self, kit: Kit) -> None:
         settings = kit.settings
         self._kit = kit
@@ -73,9 +77,14 @@ class RecommendationStage:
         self._cases = Cases(kit.ports.db)
         self._store = AnswerStore(kit.ports.db, kit.ports.clock)
         self._under_way = UnderWay()
-        limits = Limits(settings.treatments_batch, settings.treatments_calls, settings.decision_deadline_s)
+        limits = Limits(
+            profiles=settings.treatments_batch,
+            calls=settings.treatments_calls,
+            deadline_s=settings.decision_deadline_s,
+            answer_tokens=round(settings.model_timeout_s * TOKENS_A_SECOND),
+        )
         self._batcher = Batcher(kit.agent, kit.metrics, limits, Pace(settings.treatments_tokens_per_minute))
-        self._catalogues: LRUCache[tuple[str, int], CatalogueIn] = LRUCache(_KEPT_CATALOGUES)
+        self._catalogues = Catalogues(kit)
         self._untold: LRUCache[tuple[str, str], Spent] = LRUCache(_KEPT_RUNS)
 
     async def handle(self, asked: RecommendationAsked) -> RecommendationAnswered:
@@ -86,7 +95,7 @@ class RecommendationStage:
 
         Raises BudgetExceeded, DeadlineExceeded or ModelUnavailable; what was answered by then is kept.
         """
-        chunk = Chunk(asked, await self._catalogue(asked))
+        chunk = Chunk(asked, await self._catalogues.content(asked.tenant_id, asked.catalogue_version))
         await self._profile(chunk)
         while waiting := chunk.open:
             mine = self._under_way.claim(asked.tenant_id, waiting)
@@ -96,15 +105,6 @@ class RecommendationStage:
                 self._under_way.done(asked.tenant_id, mine)
             await self._under_way.wait(asked.tenant_id, chunk.open)
         return self._told(chunk)
-
-    async def _catalogue(self, asked: RecommendationAsked) -> CatalogueIn:
-        key = (asked.tenant_id, asked.catalogue_version)
-        known = self._catalogues.get(key)
-        if known is None:
-            async with self._kit.ports.db.reading() as session:
-                row = await CatalogueRepository(session, asked.tenant_id).version(asked.catalogue_version)
-            known = self._catalogues[key] = content_of(row)
-        return known
 
     async def _profile(self, chunk: Chunk) -> None:
         """Gives each journey that the model is to be asked about its profile and key."""
