@@ -9,6 +9,7 @@ from app.packs.treatments.asking import STAGE
 from app.packs.treatments.chunks import ChunkWork
 from app.packs.treatments.lanes import ALLOCATE_JOB, CHUNK_JOB, START_JOB, Lanes
 from app.packs.treatments.models import Run, RunState
+from app.packs.treatments.reservations import Reservations
 from app.packs.treatments.run_rows import RunRepository
 from app.packs.treatments.stages import ALLOCATION, EVALUATION, RunAsked
 from app.packs.treatments.sweep import Sweep
@@ -32,6 +33,7 @@ class RunJobs:
         self._lanes = lanes
         self._chunks = chunks
         self._sweep = Sweep(kit, lanes)
+        self._reservations = Reservations(kit)
 
     async def start(self, context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
         return {"state": await context.step("start", self._started, payload["tenant_id"], payload["run_id"])}
@@ -54,7 +56,8 @@ class RunJobs:
         return {"state": await context.step("done", self._ended, *ids, RunState.DONE, note)}
 
     async def sweep(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
-        return {"mended": await context.step("sweep", self._sweep.all)}
+        expired = await context.step("expire", self._reservations.expire)
+        return {"expired": expired, "mended": await context.step("sweep", self._sweep.all)}
 
     async def nightly(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
         return {"evaluated": await context.step("evaluate", self._evaluated_all)}
