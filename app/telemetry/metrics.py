@@ -317,6 +317,17 @@ _TEAMS = (
         Label("member", source="members that app/packs/teams/teams.yaml names"),
         Label("state", ("done", "failed", "timeout", "refused", "skipped")),
     ),
+    _counter(
+        "teams_health_scores",
+        "Health scores that were stored of clients, by what they came to.",
+        Label("state", ("healthy", "watch", "at_risk")),
+    ),
+    _counter(
+        "teams_syncs",
+        "Clients whose news were asked for, by where and how it ended.",
+        Label("source", ("crm", "code")),
+        Label("result", ("done", "failed")),
+    ),
     _histogram(
         "teams_question_duration_seconds", "Time from a team's question to its answer.", TEAM, buckets=CALL_BUCKETS
     ),
@@ -455,6 +466,8 @@ class Metrics:
     escalations: Counter
     teams_questions: Counter
     teams_tasks: Counter
+    teams_health_scores: Counter
+    teams_syncs: Counter
     teams_question_duration_seconds: Histogram
     treatments_answers: Counter
     treatments_model_batch_size: Histogram
