@@ -24,8 +24,11 @@ one trait are 0.7 apart."""
 WEIGHT: Final = 0.5
 _SLOTS: Final = LENGTH - len(BANDS)
 _PREFIX: Final = "is."
-_WORD: Final = re.compile(r"[^\W\d_][\w .+/&-]{0,29}|[\d][\d .+-]{0,7}")
-_DIGITS: Final = re.compile(r"\d{5,}")
+_WORD: Final = re.compile(r"\w[\w .+/&-]{0,29}")
+_TEN: Final = 10
+_HIGHEST: Final = 12
+_DIGITS: Final = 4
+"""As many as a word may have: a longer number is an amount, a date or somebody's."""
 
 
 def traits_of(
@@ -44,7 +47,8 @@ def word_of(value: str | int | float | bool) -> str:
     if isinstance(value, int | float):
         return _stretch(float(value))
     text = " ".join(value.split()).lower()
-    return text if _WORD.fullmatch(text) and not _DIGITS.search(text) else OTHER
+    few = sum(character.isdigit() for character in text) <= _DIGITS
+    return text if few and _WORD.fullmatch(text) else OTHER
 
 
 def fingerprint_of(traits: Mapping[str, str]) -> str:
@@ -72,12 +76,12 @@ def _slot(name: str, value: str) -> int:
 
 
 def _stretch(number: float) -> str:
-    """`300 to 1000` for 512: two stretches a power of ten, `below 0`, `0 to 1`."""
+    """`100 to 1000` for 512: a stretch a power of ten, `below 0`, `0 to 10`."""
     if not math.isfinite(number):
         return OTHER
     if number < 0:
         return "below 0"
-    if number < 1:
-        return "0 to 1"
-    power = 10 ** min(math.floor(math.log10(number)), 12)
-    return f"{power} to {3 * power}" if number < 3 * power else f"{3 * power} to {10 * power}"
+    if number < _TEN:
+        return f"0 to {_TEN}"
+    power = _TEN ** min(math.floor(math.log10(number)), _HIGHEST)
+    return f"{power} to {_TEN * power}"
