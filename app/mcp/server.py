@@ -24,7 +24,7 @@ from mcp_types import (
     Tool,
     ToolAnnotations,
 )
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import NotFound, TrellisError
 from app.mcp.desk import Desk, Offer, Served
@@ -68,8 +68,14 @@ class Host:
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             max_request_body_size=self._body_limit,
         )
+
+        async def plain(message: Message) -> None:
+            if "status" in message:
+                message["status"] = int(message["status"])  # the library's is an enum, which logs spell out
+            await send(message)
+
         async with manager.run():
-            await manager.handle_request(scope, receive, send)
+            await manager.handle_request(scope, receive, plain)
 
     async def _list(
         self, context: ServerRequestContext[Any], _params: PaginatedRequestParams | None

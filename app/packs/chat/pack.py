@@ -14,6 +14,7 @@ from app.packs.chat.people import FeedbackOfPerson
 from app.packs.chat.replay import Replaying
 from app.packs.chat.sample_data import SampleData
 from app.packs.chat.shortcut import build_shortcuts
+from app.packs.chat.tools import build_tools
 
 ROOT = Path(__file__).parent
 
@@ -28,6 +29,7 @@ def build(kit: Kit) -> PackRuntime:
         load_sample=SampleData(kit, bots).load,
         people=(FeedbackOfPerson(),),
         shortcuts=build_shortcuts(kit, bots),
+        tools=build_tools(kit.ports.retriever),
     )
 
 

@@ -16,8 +16,11 @@ from app.packs.treatments.offline import propose
 from app.packs.treatments.people import TreatmentsOfPerson
 from app.packs.treatments.recommendation import PROMPT, RecommendationStage
 from app.packs.treatments.run_jobs import RunJobs
+from app.packs.treatments.runs import RunService
 from app.packs.treatments.sample_data import SampleData
 from app.packs.treatments.stages import DATA, JOURNEY, RECOMMENDATION
+from app.packs.treatments.story import Stories
+from app.packs.treatments.tools import build_tools
 
 ROOT = Path(__file__).parent
 
@@ -40,6 +43,7 @@ def build(kit: Kit) -> PackRuntime:
         schedules=schedules,
         load_sample=SampleData(kit).load,
         people=(TreatmentsOfPerson(kit),),
+        tools=build_tools(kit.ports.db, RunService(kit, lanes), Stories(kit)),
     )
 
 
