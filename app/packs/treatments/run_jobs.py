@@ -2,6 +2,9 @@
 
 from typing import Any, Final
 
+import structlog
+
+from app.errors import TrellisError
 from app.jobs.port import Job, JobContext, QueueSpec, Schedule, StepFailed
 from app.messages.base import Topic
 from app.pack import Kit
@@ -24,6 +27,7 @@ ATTEMPTS: Final = 4
 ALLOCATION_S: Final = 1800.0
 SPARE_SLOTS: Final = 2
 """A lane's next chunk is queued while its last one still holds its slot."""
+log = structlog.get_logger(__name__)
 
 
 class RunJobs:
@@ -49,10 +53,14 @@ class RunJobs:
         ids = (payload["tenant_id"], payload["run_id"])
         try:
             note = await context.step("allocate", self._allocated, *ids, attempts=ATTEMPTS)
-            note = f"{note} {await context.step('evaluate', self._evaluated, *ids, attempts=ATTEMPTS)}".strip()
         except StepFailed as error:
             await context.step("fail", self._ended, *ids, RunState.FAILED, error.reason[:1000])
             raise
+        try:
+            note = f"{note} {await context.step('evaluate', self._evaluated, *ids, attempts=2)}".strip()
+        except StepFailed as error:
+            # The decisions stand; what they were worth is looked at again each night.
+            note = f"{note} Not evaluated yet: {error.reason[:500]}".strip()
         return {"state": await context.step("done", self._ended, *ids, RunState.DONE, note)}
 
     async def sweep(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
@@ -102,10 +110,14 @@ class RunJobs:
 
     async def _evaluated_all(self) -> int:
         """Asks for the evaluation of each run that ended in the last weeks: outcomes come late."""
-        runs = await self._sweep.lately_done()
-        for run in runs:
-            await self._told(EVALUATION, run)
-        return len(runs)
+        evaluated = 0
+        for run in await self._sweep.lately_done():
+            try:
+                await self._told(EVALUATION, run)
+                evaluated += 1
+            except TrellisError as error:
+                log.warning("treatments run not evaluated", run_id=run.id, error=error.detail)
+        return evaluated
 
     async def _still_allocating(self, tenant_id: str, run_id: str) -> Run | None:
         async with self._db.reading() as session:

@@ -77,7 +77,7 @@ class _Story:
             .order_by(Result.run_id.desc())
             .limit(MOST_DECISIONS)
         )
-        rows = (await self._session.execute(query)).tuples().all()
+        rows = (await self._session.execute(query)).all()
         return [await self._decision(customer, *row) for row in rows]
 
     async def _decision(
