@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from app.errors import Unavailable
 
@@ -32,6 +32,11 @@ class NoAnswer(Unavailable):
     """Nobody answered in time: nobody serves the topic, or whoever does is gone."""
 
     code, title = "no-answer", "Another agent did not answer"
+
+
+def no_answer(topic: Topic[Any, Any], timeout_s: float) -> NoAnswer:
+    """The error of an ask that took too long."""
+    return NoAnswer(f"'{topic.name}' did not answer within {timeout_s:g} s.", retry_after=RETRY_AFTER_S)
 
 
 class Messenger(Protocol):

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ConfigError
-from app.messages.base import RETRY_AFTER_S, Answered, Asked, Handler, NoAnswer, Topic
+from app.messages.base import RETRY_AFTER_S, Answered, Asked, Handler, NoAnswer, Topic, no_answer
+from app.messages.observed import observed
+from app.telemetry.metrics import Metrics
 
 
 @dataclass(slots=True)
@@ -17,7 +19,8 @@ class _Served:
 class LocalMessenger:
     """`Messenger` of one process. A message is handed over as it is: both sides are frozen dataclasses."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._served: dict[str, _Served] = {}
 
     def serve(self, topic: Topic[Asked, Answered], handler: Handler[Asked, Answered]) -> None:
@@ -26,6 +29,10 @@ class LocalMessenger:
         self._served[topic.name] = _Served(handler, asyncio.Semaphore(topic.concurrency))
 
     async def ask(self, topic: Topic[Asked, Answered], message: Asked, *, key: str, timeout_s: float) -> Answered:  # noqa: ARG002 - a call needs no order
+        with observed(self._metrics, topic):
+            return await self._handled(topic, message, timeout_s)
+
+    async def _handled(self, topic: Topic[Asked, Answered], message: Asked, timeout_s: float) -> Answered:
         served = self._served.get(topic.name)
         if served is None:
             raise NoAnswer(f"Nobody serves '{topic.name}' in this process.", retry_after=RETRY_AFTER_S)
@@ -36,9 +43,7 @@ class LocalMessenger:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise NoAnswer(
-                f"'{topic.name}' did not answer within {timeout_s:g} s.", retry_after=RETRY_AFTER_S
-            ) from None
+            raise no_answer(topic, timeout_s) from None
 
     async def start(self, *, serve: bool) -> None:
         """Nothing to open."""
