@@ -69,6 +69,7 @@ class ModelStub:
     `streams` False: it answers a streamed request whole. `faults` are for the next requests, `cuts` for the next
     streams. `chances` are shares of requests (0 to 1) that go wrong by themselves, by kind (`KINDS`). `left` counts
     the requests whose caller went away before the end. `keep` False: it remembers no request, however many come.
+    Where there is a `gate`, nothing is answered until it is set.
     """
 
     answer: Answer = field(default_factory=lambda: text("Hello."))
@@ -82,6 +83,7 @@ class ModelStub:
     seed: int = 0
     port: int = 0
     keep: bool = True
+    gate: asyncio.Event | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     calls: int = 0
@@ -185,7 +187,8 @@ class _Connection(asyncio.Protocol):
         if self._stub.keep:
             self._stub.headers.append(headers)
         trouble = self._stub.trouble()
-        if trouble is None and self._stub.latency.zero and not self._stub.cuts:
+        at_once = self._stub.latency.zero and not self._stub.cuts and self._stub.gate is None
+        if trouble is None and at_once:
             self._answer_at_once(headers, raw)
         else:
             self._answering = asyncio.ensure_future(self._answer(headers, raw, trouble))
@@ -201,6 +204,8 @@ class _Connection(asyncio.Protocol):
             self._send(200, self._whole(body))
 
     async def _answer(self, headers: Mapping[str, str], raw: bytes, trouble: Fault | Cut | None) -> None:
+        if self._stub.gate is not None:
+            await self._stub.gate.wait()
         if isinstance(trouble, Fault):
             await asyncio.sleep(trouble.delay_s)
             if trouble.status == 0:

@@ -62,7 +62,8 @@ async def test_a_streamed_turn_over_http_is_cited_paid_and_kept(tmp_path: Path) 
 
 
 async def test_fifty_open_turns_leave_the_one_connection_to_the_database_free(tmp_path: Path) -> None:
-    async with ModelStub(answer=text(ANSWER), latency=Latency(2.0, 0.0)) as stub, service(tmp_path, stub) as container:
+    gate = asyncio.Event()
+    async with ModelStub(answer=text(ANSWER), gate=gate) as stub, service(tmp_path, stub) as container:
         assistant, spec = container.kit.assistant, assistant_spec(pack="leads")
         turns = [
             asyncio.create_task(collected(assistant.turn(ASKER, spec, f"{QUESTION} ({n})", history=[], streamed=True)))
@@ -73,6 +74,7 @@ async def test_fifty_open_turns_leave_the_one_connection_to_the_database_free(tm
         assert not any(turn.done() for turn in turns)
         async with asyncio.timeout(5), container.db.reading(), container.db.transaction():
             pass
+        gate.set()
         results = await asyncio.gather(*turns)
         assert all(isinstance(events[-1], Done) for events in results)
 
