@@ -2,17 +2,15 @@
 
 import asyncio
 import getpass
-import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 from rich.table import Table
 
 from app import launch
 from app.container import LOCAL_TENANT, Container, Parts, open_container
+from app.plain_console import PlainConsole
 from app.principal import Principal, Role, Tier
 from app.settings import load_settings
 
@@ -22,22 +20,6 @@ TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act f
 UrlOption = Annotated[str | None, typer.Option("--url", help="The server; this machine's where not given.")]
 KeyOption = Annotated[str | None, typer.Option("--key", help="An API key; this machine's own where not given.")]
 ID_WIDTH = 30
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-class PlainConsole(Console):
-    """Tables and lines hold what others wrote (titles, errors, names): it is shown as it is, without the characters
-    and the markup that would steer the terminal."""
-
-    def __init__(self) -> None:
-        super().__init__(markup=False, emoji=False)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            if segment.control is None and _CONTROL.search(segment.text):
-                yield Segment(_CONTROL.sub("", segment.text), segment.style)
-            else:
-                yield segment
 
 
 out = PlainConsole()
