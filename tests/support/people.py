@@ -43,6 +43,7 @@ class Planted:
 async def plant(service: Service, person: Planted) -> None:
     """Something of the person in every store."""
     await _insure(service, person)
+    await _treat(service, person)
     await _write_as_lead(service, person)
     await _talk(service, person)
 
@@ -59,6 +60,25 @@ async def _insure(service: Service, person: Planted) -> None:
     }
     put = await service.client.put("/v1/claims/members", json={"members": [member]})
     assert put.status_code == 200, put.text
+
+
+async def _treat(service: Service, person: Planted) -> None:
+    """A customer with an event and an outcome."""
+    catalogue = {"treatments": [{"name": "email", "title": "An e-mail"}], "traits": ["hobby"]}
+    assert (await service.client.put("/v1/treatments/catalogue", json=catalogue)).status_code == 200
+    event = {"at": "2026-02-01T00:00:00Z", "kind": "visit", "text": f"asked for a {person.words[0]}"}
+    customer = {
+        "external_id": person.user_id,
+        "email": person.email,
+        "worth_usd": 100,
+        "attributes": {"address": f"{person.company}, {person.words[1]} 3"},
+        "events": [event],
+    }
+    put = await service.client.put("/v1/treatments/customers", json=[customer])
+    assert put.status_code == 200, put.text
+    known = {"key": "o-1", "customer": person.user_id, "treatment": "email", "success": False}
+    body = [{**known, "at": "2026-03-01T00:00:00Z"}]
+    assert (await service.client.post("/v1/treatments/outcomes", json=body)).status_code == 200
 
 
 async def _write_as_lead(service: Service, person: Planted) -> None:

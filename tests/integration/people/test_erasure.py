@@ -21,7 +21,18 @@ from tests.support.redis import RedisServer
 from tests.support.service import TENANT, WAIT_S, Service, lead, running
 
 PERSON = Planted()
-STORES = {"leads", "claims", "chat", "integrations", "decisions", "writes", "idempotency_keys", "memory", "tastes"}
+STORES = {
+    "leads",
+    "claims",
+    "treatments",
+    "chat",
+    "integrations",
+    "decisions",
+    "writes",
+    "idempotency_keys",
+    "memory",
+    "tastes",
+}
 COUNTERS = "trellis:limits:"
 pytestmark = pytest.mark.timeout(180)
 
