@@ -99,13 +99,21 @@ class SignalRepository(TenantRepository[ClientSignal]):
 
     async def tickets(self, client_id: str, now: datetime) -> Sequence[ClientSignal]:
         """Of the windows of today and of a month ago, and those that are still open."""
+        wanted = or_(ClientSignal.at > now - WINDOW - MONTH, self._never_solved(client_id))
+        query = self.query(*self._own(client_id), ClientSignal.kind.in_(_TICKETS), wanted)
+        return (await self.session.scalars(query.order_by(ClientSignal.at.desc()).limit(MOST_TICKETS))).all()
+
+    async def open_tickets(self, client_id: str, limit: int) -> Sequence[ClientSignal]:
+        """The openings of tickets that nothing solved since, the oldest first."""
+        opened = (ClientSignal.kind == SignalKind.TICKET_OPENED, self._never_solved(client_id))
+        query = self.query(*self._own(client_id), *opened)
+        return (await self.session.scalars(query.order_by(ClientSignal.at).limit(limit))).all()
+
+    def _never_solved(self, client_id: str) -> ColumnElement[bool]:
         solved = aliased(ClientSignal)
         own = (solved.tenant_id == self.tenant_id, solved.client_id == client_id)
         later = (solved.kind == SignalKind.TICKET_SOLVED, solved.ref == ClientSignal.ref, solved.at >= ClientSignal.at)
-        still_open = ~exists().where(*own, *later)
-        wanted = or_(ClientSignal.at > now - WINDOW - MONTH, still_open)
-        query = self.query(*self._own(client_id), ClientSignal.kind.in_(_TICKETS), wanted)
-        return (await self.session.scalars(query.order_by(ClientSignal.at.desc()).limit(MOST_TICKETS))).all()
+        return ~exists().where(*own, *later)
 
     async def newest(
         self, client_id: str, kinds: Collection[SignalKind], since: datetime, limit: int

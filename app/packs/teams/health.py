@@ -6,8 +6,8 @@ score = 100 * sum(weight * value), with every value between 0 and 1: the factors
   the usual 0.8, half as much again 1. From 14 days without any activity on it fades, to 0 at 60 days.
 - tickets (35 %): 1 / (1 + load / 3). An open ticket loads by its priority (0.5 low, 1, 2 high, 3 urgent), up to double
   at an age of 30 days; each ticket opened in the last 30 days loads 0.15 more, whether it was solved or not.
-- sentiment (25 %): the mean mood of the last 90 days' messages (friendly 1, neutral 0.5, unhappy 0); a message of 30
-  days ago counts half.
+- sentiment (25 %): the mean mood of the last 90 days' messages (friendly 1, neutral 0.5, unhappy 0) and of one friendly
+  message of today that is supposed, so that a single unhappy one does not decide; one of 30 days ago counts half.
 
 A factor without data hands its weight to the others in proportion. So that bad news alone never lifts a score, tickets
 of which none was ever solved count at most as much as the other factors do on average. Two things always hold: one more
@@ -40,6 +40,8 @@ PRIORITIES: Final[Mapping[str, float]] = {"low": 0.5, "": 1.0, "medium": 1.0, "h
 NEW_TICKET = 0.15
 HALF_LOAD = 3.0
 HALF_LIFE_DAYS = 30.0
+SUPPOSED = 1.0
+"""The weight of the friendly message that is supposed."""
 STEADY = 5.0
 _DAY = timedelta(days=1)
 _MOODS: Final[Mapping[Mood, float]] = {Mood.FRIENDLY: 1.0, Mood.NEUTRAL: 0.5, Mood.UNHAPPY: 0.0}
@@ -170,7 +172,7 @@ def _activity(signals: Sequence[Signal], now: datetime) -> _Reading:
     level = 0.8 * min(ratio, 1.0) + 0.2 * _between((ratio - 1) / 0.5)
     fresh = 1 - _between((quiet - QUIET_FROM) / (QUIET_TO - QUIET_FROM))
     before = f"{usual:,.1f} in a usual 30 days before" if usual else "nothing known of the 90 days before"
-    sentence = f"Activity of {recent:,.1f} in the last 30 days against {before}; the last was {quiet:.0f} days ago."
+    sentence = f"Activity of {recent:,.1f} in the last 30 days against {before}; days since the last: {quiet:.0f}."
     return _Reading(level * fresh, sentence)
 
 
@@ -226,8 +228,8 @@ def _tickets(signals: Sequence[Signal], now: datetime) -> _Reading:
     loads = [weight * (1 + min(age / 30, 1.0)) for weight, age in zip(weights, ages, strict=True)]
     load = math.fsum(loads) + NEW_TICKET * new
     urgent = sum(ticket.priority in ("high", "urgent") for ticket in waiting)
-    oldest = f", the oldest for {max(ages):.0f} days" if ages else ""
-    sentence = f"{len(waiting)} tickets are open ({urgent} high or urgent{oldest}); {new} came in the last 30 days."
+    oldest = f", days since the oldest was opened: {max(ages):.0f}" if ages else ""
+    sentence = f"Open tickets: {len(waiting)} (high or urgent: {urgent}{oldest}); opened in the last 30 days: {new}."
     return _Reading(1 / (1 + load / HALF_LOAD), sentence, all(not ticket.solved for ticket in tickets))
 
 
@@ -238,11 +240,11 @@ def _sentiment(signals: Sequence[Signal], now: datetime) -> _Reading:
     beside = f" {unread} more could not be read." if unread else ""
     if not moods:
         return _Reading(None, f"No message of the last 90 days has a mood.{beside}")
-    value = math.fsum(_MOODS[mood] * weight for mood, weight in moods) / math.fsum(weight for _, weight in moods)
+    short = math.fsum((1 - _MOODS[mood]) * weight for mood, weight in moods)
+    value = 1 - short / (SUPPOSED + math.fsum(weight for _, weight in moods))
     counts = {mood: sum(one is mood for one, _ in moods) for mood in Mood}
     told = ", ".join(f"{count} {mood}" for mood, count in counts.items())
-    few = " Few messages stand behind this." if len(moods) < 3 else ""
     sentence = (
-        f"{len(moods)} messages in the last 90 days: {told}, newer ones count more; by a list of words, no model."
+        f"Messages of the last 90 days: {told}; newer ones count more. Judged by a list of words, not by a model."
     )
-    return _Reading(min(1.0, value), f"{sentence}{few}{beside}")
+    return _Reading(min(1.0, value), f"{sentence}{beside}")
