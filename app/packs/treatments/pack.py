@@ -9,6 +9,7 @@ from app.packs.treatments.api_data import DATA_PATHS, build_data_router
 from app.packs.treatments.api_results import build_results_router
 from app.packs.treatments.api_runs import RUNS_PATH, build_runs_router
 from app.packs.treatments.chunks import ChunkWork
+from app.packs.treatments.commands import build_commands
 from app.packs.treatments.data_stage import DataStage
 from app.packs.treatments.journey_stage import JourneyStage
 from app.packs.treatments.lanes import PACK, Lanes
@@ -53,5 +54,6 @@ TREATMENTS = Pack(
     build=build,
     prompts=ROOT / "prompts",
     offline=lambda: {PROMPT: propose},
+    commands=build_commands,
 )
 """Named in `app.container.PACKS`."""

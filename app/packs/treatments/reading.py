@@ -143,13 +143,14 @@ def _validated(kind: type[Given], placed: Iterator[Placed], most: int) -> list[G
         try:
             given.append(kind.model_validate(fields))
         except ValidationError as error:
-            raise InvalidInput(f"{place}: {_said(error)}.") from None
+            raise InvalidInput(f"{place}: {sentence_of(error)}.") from None
     if not given:
         raise InvalidInput("The body is empty: send at least one.")
     return given
 
 
-def _said(error: ValidationError) -> str:
+def sentence_of(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
     problems: Sequence[Any] = error.errors(include_url=False, include_input=False, include_context=False)
     where = ".".join(map(str, problems[0]["loc"]))
     said = problems[0]["msg"].removeprefix("Value error, ")
