@@ -28,16 +28,16 @@ OPEN: Final = (ResultState.PROPOSED, ResultState.QUEUED, ResultState.ALLOCATED)
 class Columns:
     """The arrays of a problem as they grow; `places` are the customers' in a plan, `own` marks what a plan may hold."""
 
-    places: array[int] = field(default_factory=lambda: array("Q"))
-    groups: array[int] = field(default_factory=lambda: array("h"))
-    customer: array[int] = field(default_factory=lambda: array("i"))
-    treatment: array[int] = field(default_factory=lambda: array("h"))
-    net: array[int] = field(default_factory=lambda: array("q"))
-    score: array[int] = field(default_factory=lambda: array("q"))
-    cost: array[int] = field(default_factory=lambda: array("q"))
-    fixed: array[int] = field(default_factory=lambda: array("b"))
-    own: array[int] = field(default_factory=lambda: array("b"))
-    held: array[int] = field(default_factory=lambda: array("b"))
+    places: "array[int]" = field(default_factory=lambda: array("Q"))
+    groups: "array[int]" = field(default_factory=lambda: array("h"))
+    customer: "array[int]" = field(default_factory=lambda: array("i"))
+    treatment: "array[int]" = field(default_factory=lambda: array("h"))
+    net: "array[int]" = field(default_factory=lambda: array("q"))
+    score: "array[int]" = field(default_factory=lambda: array("q"))
+    cost: "array[int]" = field(default_factory=lambda: array("q"))
+    fixed: "array[int]" = field(default_factory=lambda: array("b"))
+    own: "array[int]" = field(default_factory=lambda: array("b"))
+    held: "array[int]" = field(default_factory=lambda: array("b"))
 
 
 @dataclass(frozen=True, slots=True)

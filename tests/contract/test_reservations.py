@@ -1,0 +1,106 @@
+"""Capacity holds on both databases, whoever holds at the same moment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.errors import Conflict
+from app.governance.audit import verify
+from app.packs.treatments.models import Reservation
+from app.storage.base import Base
+from app.storage.db import Database
+from tests.conftest import StillClock
+from tests.support.allocations import Desk
+
+HOLDERS = 12
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock) -> AsyncIterator[Desk]:
+    postgres = request.param == "postgres"
+    url = (
+        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
+    )
+    database = Database(url, pool_size=HOLDERS)
+    async with database.writer.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield Desk(database, clock)
+    await database.close()
+
+
+async def refused(work) -> str:
+    """ "" where it was done, else why not."""
+    try:
+        await work
+    except Conflict as error:
+        return error.detail
+    return ""
+
+
+async def test_holders_at_the_same_moment_never_pass_the_capacity(desk: Desk) -> None:
+    await desk.open(capacity=5)
+    said = await asyncio.gather(*(refused(desk.hold()) for _ in range(HOLDERS)))
+    assert said.count("") == 5
+    assert set(said) == {"", f"This cannot be held: call_back has 5 of 5 units taken on {desk.today}."}
+    assert await desk.used() == {"call_back": 5, "": 5_000_000}
+    await desk.agrees()
+
+
+async def test_holders_at_the_same_moment_never_pass_the_budget(desk: Desk) -> None:
+    await desk.open(capacity=100, budget_usd_per_day=3.5)
+    people = await desk.customers(HOLDERS)
+    said = await asyncio.gather(*(refused(desk.hold(customer=who)) for who in people))
+    assert said.count("") == 3
+    assert f"the budget of {desk.today} has 0.50 USD left, call_back costs 1.00 USD" in max(said)
+    await desk.agrees()
+
+
+async def test_one_customer_gets_one_treatment_a_day_whoever_holds_it(desk: Desk) -> None:
+    await desk.open(capacity=100, call={"cooldown_days": 3})
+    [who] = await desk.customers(1)
+    days = [desk.today + timedelta(days=number % 3) for number in range(HOLDERS)]
+    said = await asyncio.gather(*(refused(desk.hold(customer=who, day=day)) for day in days))
+    assert said.count("") == 1
+    assert "days must lie between" in max(said) or "of at most 1 a day" in max(said)
+    await desk.agrees()
+
+
+async def test_a_key_holds_once_however_often_it_is_sent(desk: Desk) -> None:
+    await desk.open(capacity=1)
+    made = await asyncio.gather(*(desk.hold(key="same") for _ in range(HOLDERS)))
+    assert len({one.id for one in made}) == 1
+    assert await desk.used() == {"call_back": 1, "": 1_000_000}
+    assert "belongs to another reservation" in await refused(desk.hold("email", key="same"))
+
+
+async def test_a_unit_comes_free_once_whoever_lets_it_go(desk: Desk) -> None:
+    await desk.open(capacity=3, hold_hours=1)
+    made = [await desk.hold() for _ in range(3)]
+    await desk.confirm(made[2].id)
+    desk.clock.advance(hours=2)
+    ends = [desk.release(made[number % 3].id) for number in range(6)] + [desk.reservations.expire() for _ in range(4)]
+    await asyncio.gather(*ends, return_exceptions=True)
+    assert await desk.used() == {}
+    await desk.agrees()
+    async with desk.db.reading() as session:
+        states = {row.state for row in [await session.get_one(Reservation, one.id) for one in made[:2]]}
+        assert states <= {"released", "expired"}
+        assert (await session.get_one(Reservation, made[2].id)).state == "released"
+        assert (await verify(session)).ok
+
+
+async def test_what_expires_is_not_confirmed_at_the_same_moment(desk: Desk) -> None:
+    await desk.open(capacity=HOLDERS, hold_hours=1)
+    made = [await desk.hold() for _ in range(HOLDERS)]
+    desk.clock.advance(minutes=59)
+    said = await asyncio.gather(*(refused(desk.confirm(one.id)) for one in made[:4]))
+    desk.clock.advance(minutes=1)
+    late = await asyncio.gather(*(refused(desk.confirm(one.id)) for one in made[4:]), desk.reservations.expire())
+    assert said == [""] * 4
+    assert all("is expired: make a new one" in one for one in late[:-1])
+    assert late[-1] == HOLDERS - 4
+    assert (await desk.used())["call_back"] == 4
+    await desk.agrees()
