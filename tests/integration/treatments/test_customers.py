@@ -339,3 +339,17 @@ async def test_the_sample_loads_once_and_every_customer_has_a_journey(service: S
     assert len({one.fingerprint for one in journeys}) > 20
     assert {name for one in journeys for name in one.allowed} >= {"call_back", "email", "discount", "account_review"}
     assert {one.traits["churn"] for one in journeys} >= {"low", "high", "never"}
+
+
+async def test_of_a_family_that_shares_an_address_one_can_be_erased(house: House) -> None:
+    shared = [customer(name, event("e", 2), email="Family@Example.org") for name in ("p-1", "p-2")]
+    await house.put(*shared, customer("p-3", email="alone@example.org"))
+    await house.record(outcome("k", "p-1"))
+    gone = await house.call("DELETE", "/v1/people/p-1")
+    assert gone["erased"]["treatments"] == 3
+    assert [row.external_id for row in await house.rows(Customer)] == ["p-2", "p-3"]
+    kept = await house.call("GET", "/v1/people/alone@example.org")
+    assert [row["external_id"] for row in kept["stores"]["treatments"]] == ["p-3"]
+    assert (await house.call("DELETE", "/v1/people/family@example.org"))["erased"]["treatments"] == 2
+    assert [row.external_id for row in await house.rows(Customer)] == ["p-3"]
+    assert len(await house.rows(Case)) == 1
