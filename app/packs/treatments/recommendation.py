@@ -29,7 +29,6 @@ from app.packs.treatments.pace import Pace
 from app.packs.treatments.profiles import PlainWords, Profile, profile_of
 from app.packs.treatments.rates import Look, Rate
 from app.packs.treatments.stages import (
-    RECOMMENDATION,
     Journey,
     Proposal,
     RecommendationAnswered,
@@ -67,8 +66,6 @@ class Chunk:
 
 class RecommendationStage:
     """Handles `stages.RECOMMENDATION`. Safe to be given the same message twice: answers are kept."""
-
-    topic = RECOMMENDATION
 
     def __init__(self, kit: Kit) -> None:
         settings = kit.settings
