@@ -12,6 +12,7 @@ from typing import Any
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else ""
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+TEXT_BLOCK = {"type": "text", "text": "a"}
 COUNT = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
 
 
@@ -46,36 +47,33 @@ def texts(*texts: str) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text} for text in texts]}
 
 
-def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
+def misbehave(name: str) -> None:
     if name == "hang":
         time.sleep(600)
     if name == "crash":
         sys.stderr.write("out of memory\n")
         os._exit(3)
-    if name == "lie":
-        return texts("three") | {"structuredContent": {"count": "three"}}
-    if name == "flood":
-        while True:
-            sys.stdout.write("x" * 65_536)
-    if name == "chatter":
-        while True:
-            send({"method": "notifications/message", "params": {"level": "info", "data": "x" * 60_000}})
-    if name == "picture":
-        return {"content": [{"type": "image", "mimeType": "image/png", "data": "AAAA" * 1000}, *texts("a")["content"]]}
-    if name == "long":
-        return texts("y" * 100_000)
-    if name == "fail":
-        return texts("the branch is closed") | {"isError": True}
+    while name == "flood":
+        sys.stdout.write("x" * 65_536)
+    while name == "chatter":
+        send({"method": "notifications/message", "params": {"level": "info", "data": "x" * 60_000}})
     if name == "turn":
         TOOLS[0]["inputSchema"] = COUNT
         TOOLS[:] = [one for one in TOOLS if one["name"] != "note"]
         send({"method": "notifications/tools/list_changed"})
-        return texts("turned")
-    if name == "structured":
-        return texts('{"count": 3}') | {"structuredContent": {"count": 3}}
-    if name == "environment":
-        return texts(json.dumps(dict(os.environ)))
-    return texts(f"{name}: {args['text']} ({os.getpid()})")
+
+
+def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    misbehave(name)
+    special = {
+        "lie": texts("three") | {"structuredContent": {"count": "three"}},
+        "picture": {"content": [{"type": "image", "mimeType": "image/png", "data": "AAAA" * 1000}, TEXT_BLOCK]},
+        "long": texts("y" * 100_000),
+        "fail": texts("the branch is closed") | {"isError": True},
+        "structured": texts('{"count": 3}') | {"structuredContent": {"count": 3}},
+        "environment": texts(json.dumps(dict(os.environ))),
+    }
+    return special.get(name) or texts(f"{name}: {args['text']} ({os.getpid()})")
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from mcp.client.session import IncomingMessage
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import (
     CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    PARSE_ERROR,
     CallToolResult,
     ContentBlock,
     Implementation,
@@ -31,6 +33,7 @@ from app.integrations.mcp.wire import Bounded, Child, Flooded
 MAX_TOOLS: Final = 500
 _MOST_PAGES: Final = 20
 _CLOSE_S: Final = 3.0
+_WHY_S: Final = 0.5
 _LONGEST_REASON: Final = 300
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +50,7 @@ class Connection:
         self.retired = False
         self._spec = spec
         self._ended_by = ""
+        self._unsent = False
         self._process: Child | None = None
         self._status = 0
         self._scope = anyio.CancelScope()
@@ -129,6 +133,7 @@ class Connection:
                     await self._closing.wait()
         except Exception as error:
             self._ended_by = self._reason(error)
+            self._unsent = isinstance(_innermost(error), httpx2.ConnectError | httpx2.ConnectTimeout)
             _log.warning("mcp.connection_ended", server=self._spec.name, why=self._why)
 
     def _options(self) -> dict[str, Any]:
@@ -155,33 +160,39 @@ class Connection:
         try:
             await asyncio.wait({task, self._holder}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if task.done() and not task.cancelled():
-                return self._judged(task)
+                return task.result()
+        except MCPError as error:
+            if error.code == CONNECTION_CLOSED:
+                raise await self._broken() from error
+            raise self._refusal(error) from error
+        except (RuntimeError, ValidationError) as error:
+            _log.warning("mcp.lied", server=self._spec.name, error=type(error).__name__)
+            raise McpLied(
+                f"The MCP server '{self._spec.name}' gave back what does not fit its own description."
+            ) from error
         finally:
             if not task.done():
                 self._abandon(task)
-        name = self._spec.name
         if self._holder.done():
-            raise McpBroken(f"The MCP server '{name}' broke off: {self._why}.")
+            raise await self._broken()
         self.retired = True
-        raise McpTimeout(f"The MCP server '{name}' did not answer within {timeout_s:g} s.")
+        raise McpTimeout(f"The MCP server '{self._spec.name}' did not answer within {timeout_s:g} s.")
 
-    def _judged(self, task: "asyncio.Task[Any]") -> Any:
-        """The task's result, its error in our words."""
-        name = self._spec.name
-        try:
-            return task.result()
-        except MCPError as error:
-            if error.code == CONNECTION_CLOSED:
-                self.retired = True
-                raise McpBroken(f"The MCP server '{name}' broke off: {self._status_or(self._why)}.") from error
-            why = self._status_or(error.message[:_LONGEST_REASON])
-            raise McpRefused(f"The MCP server '{name}' refused the call: {why}.") from error
-        except (RuntimeError, ValidationError) as error:
-            _log.warning("mcp.lied", server=name, error=type(error).__name__)
-            raise McpLied(f"The MCP server '{name}' gave back what does not fit its own description.") from error
-        except Exception as error:
-            self.retired = True
-            raise McpBroken(f"The MCP server '{name}' broke off: {self._reason(error)}.") from error
+    async def _broken(self) -> McpBroken | McpUnreachable:
+        """What to say of a connection that ended."""
+        self.retired = True
+        # Over HTTP, what went wrong ends the holder, a moment after those who wait for an answer.
+        await asyncio.wait({self._holder}, timeout=_WHY_S if self._process is None else 0)
+        if self._unsent and self._calls <= 1:
+            return McpUnreachable(f"The MCP server '{self._spec.name}' cannot be reached: {self._why}.")
+        return McpBroken(f"The MCP server '{self._spec.name}' broke off: {self._why}.")
+
+    def _refusal(self, error: MCPError) -> McpRefused | McpBroken:
+        """What to say of an error answer: after some of them the tool may have done its work all the same."""
+        why = self._status_or(error.message[:_LONGEST_REASON])
+        if self._status >= 500 or (not self._status and error.code in (INTERNAL_ERROR, PARSE_ERROR)):
+            return McpBroken(f"The MCP server '{self._spec.name}' gave no answer: {why}.")
+        return McpRefused(f"The MCP server '{self._spec.name}' refused the call: {why}.")
 
     def _abandon(self, task: "asyncio.Task[Any]") -> None:
         # Not awaited: the library first tells the server, which may not read any more.
@@ -198,8 +209,7 @@ class Connection:
         return f"it answered {self._status}" if self._status else why
 
     def _reason(self, error: BaseException) -> str:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = _innermost(error)
         if isinstance(error, Flooded):
             return str(error)
         if self._status:
@@ -239,6 +249,12 @@ class Connection:
         finally:
             with anyio.CancelScope(shield=True):
                 await child.end()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _remote(tool: Tool) -> RemoteTool:

@@ -29,8 +29,8 @@ _TAIL_BYTES: Final = 2_000
 _log = structlog.get_logger(__name__)
 
 
-class Flooded(Exception):
-    """A server sent more than anybody reads."""
+class Flooded(httpx2.StreamError):
+    """A server sent more than anybody reads. Of this kind the library knows that one answer alone is lost."""
 
 
 class Child:

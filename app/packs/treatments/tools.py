@@ -64,6 +64,13 @@ def _run(db: Database, runs: RunService) -> Tool:
 
 
 def _told(decision: DecisionTold) -> dict[str, Any]:
-    wanted = {"run": {"id", "state", "created_at"}, "result": _OF_RESULT, "queue_position": True}
-    wanted |= {"answer": _OF_ANSWER, "allocation": _OF_ALLOCATION}
-    return decision.model_dump(mode="json", include=wanted)
+    return decision.model_dump(
+        mode="json",
+        include={
+            "run": {"id", "state", "created_at"},
+            "result": _OF_RESULT,
+            "answer": _OF_ANSWER,
+            "allocation": _OF_ALLOCATION,
+            "queue_position": True,
+        },
+    )
