@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, delete, exists, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -49,17 +49,31 @@ class ClientRepository(TenantRepository[Client]):
 
     async def in_state(self, state: HealthState | None, words: str, cursor: str | None, limit: int) -> Page[Client]:
         """Newest first; those whose newest score is in the state and whose name holds the words, where given."""
-        where: list[ColumnElement[bool]] = []
-        if words:
-            where.append(func.lower(Client.name).contains(words.lower(), autoescape=True))
+        where = self._named_like(words)
         if state is not None:
-            newest = select(func.max(HealthScore.id)).where(
-                HealthScore.tenant_id == self.tenant_id, HealthScore.client_id == Client.id
-            )
-            where.append(
-                exists().where(HealthScore.id == newest.correlate(Client).scalar_subquery(), HealthScore.state == state)
-            )
+            where.append(exists().where(HealthScore.id == self._newest_score(), HealthScore.state == state))
         return await self.page(*where, cursor=cursor, limit=limit)
+
+    async def lowest(
+        self, state: HealthState | None, words: str, limit: int
+    ) -> Sequence[tuple[Client, HealthScore | None]]:
+        """With their newest scores, the lowest first, those without one last; otherwise as `in_state`."""
+        query = self.query(*self._named_like(words)).add_columns(HealthScore)
+        query = query.outerjoin(HealthScore, HealthScore.id == self._newest_score())
+        if state is not None:
+            query = query.where(HealthScore.state == state)
+        order = (HealthScore.score.is_(None), HealthScore.score, Client.id)
+        rows = (await self.session.execute(query.order_by(*order).limit(limit))).all()
+        return [(client, score) for client, score in rows]
+
+    def _newest_score(self) -> ScalarSelect[str]:
+        """The id of a client's newest score: ids sort by time."""
+        newest = aliased(HealthScore)
+        own = (newest.tenant_id == self.tenant_id, newest.client_id == Client.id)
+        return select(func.max(newest.id)).where(*own).correlate(Client).scalar_subquery()
+
+    def _named_like(self, words: str) -> list[ColumnElement[bool]]:
+        return [func.lower(Client.name).contains(words.lower(), autoescape=True)] if words else []
 
 
 class SignalRepository(TenantRepository[ClientSignal]):

@@ -67,13 +67,10 @@ def build_client_tools(ports: Ports, lexicon: SentimentLexicon) -> tuple[Tool, .
 
 def _list(ports: Ports) -> Tool:
     async def run(context: ToolContext, args: ListArgs) -> dict[str, Any]:
-        tenant_id = context.principal.tenant_id
         async with ports.db.reading() as session:
-            page = await ClientRepository(session, tenant_id).in_state(args.state, args.name, None, args.limit)
-            scores = await ScoreRepository(session, tenant_id).latest([row.id for row in page.items])
-        rows = [_row(client, scores.get(client.id)) for client in page.items]
-        rows.sort(key=lambda row: row["score"] if row["score"] is not None else 101.0)
-        return {"clients": rows, "more": page.next_cursor is not None}
+            rows = ClientRepository(session, context.principal.tenant_id)
+            found = await rows.lowest(args.state, args.name, args.limit + 1)
+        return {"clients": [_row(*pair) for pair in found[: args.limit]], "more": len(found) > args.limit}
 
     what = (
         f"Clients with their newest health score, the lowest first; at most {MOST_CLIENTS}, 'more' says whether there "

@@ -1,5 +1,6 @@
 """Every night: what is new of each client, then its score. One score a day; a crash repeats at most one batch."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,36 +30,34 @@ class HealthJobs:
 
     async def run(self, context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
         """Every client of every tenant. One that cannot be scored is counted and does not stop the others."""
-        cursor, scored, failed = "", 0, 0
+        last, counts = "", Counter[str]()
         while True:
-            done = await context.step("batch", self.batch, cursor)
-            scored, failed = scored + done["scored"], failed + done["failed"]
-            await context.progress(scored + failed, 0)
-            if done["last"] == "":
-                return {"scored": scored, "failed": failed}
-            cursor = done["last"]
+            done = await context.step("batch", self.batch, last)
+            counts.update(done["counts"])
+            await context.progress(counts.total(), 0)
+            last = done["last"]
+            if not last:
+                return dict(counts)
 
     async def batch(self, after: str) -> dict[str, Any]:
-        """The next clients after an id: how many were scored, and the last one's id, "" where none is left."""
+        """The next clients after an id: how many ended how, and the last one's id, "" where none is left."""
         async with self._kit.ports.db.reading() as session:
             query = select(Client).where(Client.id > after).order_by(Client.id).limit(BATCH)
             clients = (await session.scalars(query)).all()
-        outages, results = Outages(), [0, 0]
-        for client in clients:
-            results[0 if await self._scored(client, outages) else 1] += 1
-        last = clients[-1].id if len(clients) == BATCH else ""
-        return {"scored": results[0], "failed": results[1], "last": last}
+        outages = Outages()
+        counts = Counter([await self._one(client, outages) for client in clients])
+        return {"counts": dict(counts), "last": clients[-1].id if len(clients) == BATCH else ""}
 
-    async def _scored(self, client: Client, outages: Outages) -> bool:
-        """False where it went wrong; one that has its score of today, or is stopped, is passed over."""
-        if self._kit.flags.killed(PACK, client.tenant_id) or await self._has_todays(client):
-            return True
+    async def _one(self, client: Client, outages: Outages) -> str:
+        """scored, empty (nothing is known), passed (it has today's score, or is stopped) or failed."""
         try:
-            await self._scoring.score(worker(client.tenant_id), client, sync=True, outages=outages)
+            if self._kit.flags.killed(PACK, client.tenant_id) or await self._has_todays(client):
+                return "passed"
+            row = await self._scoring.score(worker(client.tenant_id), client, sync=True, outages=outages)
         except Exception:
             log.warning("teams.health_failed", client_id=client.id, exc_info=True)
-            return False
-        return True
+            return "failed"
+        return "empty" if row is None else "scored"
 
     async def _has_todays(self, client: Client) -> bool:
         today: datetime = self._kit.ports.clock().replace(hour=0, minute=0, second=0, microsecond=0)
