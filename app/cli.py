@@ -153,7 +153,12 @@ def _add_packs() -> None:
     """Each pack's commands as `trellis <pack>`, its evaluation as `trellis eval <pack>`."""
     for pack in PACKS:
         if pack.commands is not None:
-            cli.add_typer(pack.commands(_run_kit), name=pack.name)
+            # What works over the API has the same name: the two are one group.
+            group = GROUPS.get(pack.name)
+            if group is not None:
+                group.add_typer(pack.commands(_run_kit))
+            else:
+                cli.add_typer(pack.commands(_run_kit), name=pack.name)
         if pack.learn is not None:
             pack.learn(cli, _run_kit)
         if pack.evaluate is not None:

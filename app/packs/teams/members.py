@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from app.agent.loop import AgentResult, AgentSpec
 from app.agent.providers import CHEAP, STRONG
-from app.agent.steps import AgentFailed
 from app.agent.tools import Effect, ToolOutcome
 from app.pack import Kit
 from app.packs.teams.evidence import EvidenceBook, failures
@@ -155,14 +154,15 @@ def _told(one: Done) -> dict[str, Any]:
 def _done(
     task: PlannedTask, answer: MemberAnswer, outcomes: Sequence[ToolOutcome], book: EvidenceBook, model: str
 ) -> Done:
-    """A member's answer, held to what its tools gave. Raises AgentFailed where it says nothing."""
+    """A member's answer, held to what its tools gave; failed where it says nothing."""
     uses = tuple(_use(outcome) for outcome in outcomes)
     failed = failures(outcomes)
     if outcomes and len(failed) == len(outcomes):
         return Done(task, TaskState.FAILED, problem=f"No look-up succeeded. {failed[0].error}", tools=uses, model=model)
     text, missing = answer.answer.strip()[:MAX_ANSWER], [one[:MAX_PART] for one in answer.missing[:MAX_NAMED]]
     if not text:
-        raise AgentFailed(f"The member gave no answer. {' '.join(missing)}".strip())
+        problem = " ".join(["The member found nothing.", *missing])
+        return Done(task, TaskState.FAILED, problem=problem, tools=uses, model=model)
     evidence, unknown = book.checked(answer.evidence, task.number, task.member)
     notes = [
         f"{task.member} named evidence that none of its look-ups gave, '{one[:_SHOWN]}': removed." for one in unknown

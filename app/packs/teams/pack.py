@@ -11,6 +11,7 @@ from app.packs.teams.api import build_questions_router
 from app.packs.teams.client_api import CLIENTS_PATH, build_clients_router
 from app.packs.teams.client_people import ClientsOfPerson
 from app.packs.teams.client_tools import build_client_tools
+from app.packs.teams.commands import build_commands
 from app.packs.teams.health_room import HealthRoom
 from app.packs.teams.members import ALSO
 from app.packs.teams.offline import offline_rules
@@ -56,5 +57,6 @@ TEAMS = Pack(
     prompts=ROOT / "prompts",
     flags=FLAGS,
     offline=offline_rules,
+    commands=build_commands,
 )
 """Named in `app.container.PACKS`."""

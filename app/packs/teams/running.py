@@ -12,7 +12,7 @@ import structlog
 
 from app.agent.routing import DeadlineExceeded, ModelUnavailable
 from app.errors import BudgetExceeded, TrellisError
-from app.packs.teams.joining import Done, Joined, checked, side_by_side, with_notes
+from app.packs.teams.joining import Done, Joined, checked, side_by_side, unanswered, with_notes
 from app.packs.teams.limits import Limits, Purse, Share, Timeline
 from app.packs.teams.models import TaskState
 from app.packs.teams.planner import CheckedPlan, fallback
@@ -139,6 +139,8 @@ class TeamRun:
             if depth == 1 and _hopeless(error):
                 raise
             return self._unplanned(depth, _reason(error))
+        if depth > 1 and not proposed.tasks:
+            return CheckedPlan((), ())
         known = [one.task for one in self.done]
         plan = checked_plan(proposed, self.crew.members, depth=depth, most=self._tasks_left, known=known)
         self._notes += plan.notes
@@ -218,7 +220,8 @@ class TeamRun:
         if not any(one.answered for one in self._done.values()):
             return side_by_side(self.done, None, "no member came to an answer.")
         if before is not None and not any(one.answered and one.task.depth == depth for one in self._done.values()):
-            return with_notes(replace(before, asks_more=False), ["The further round brought nothing new."], ())
+            same = replace(before, asks_more=False)
+            return with_notes(same, ["The further round brought nothing new."], unanswered(self.done))
         last = depth == self.limits.depth
         share, until = self.purse.joining(last=last), self.time.joining(last=last)
         try:

@@ -122,7 +122,8 @@ class TeamService:
         able = await able_members(self._kit, principal, team)
         if not any(one.tools for one in able):
             raise Conflict(
-                f"No member of the team '{team.name}' may use a tool here: allow some (`trellis tools list` shows them)."
+                f"No member of the team '{team.name}' may use a tool here: `trellis tools list` shows them, "
+                "`trellis tools set NAME allow` allows one."
             )
         question_id = new_id("ques")
         question, subject = body.question.strip(), body.subject.strip()
