@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from app.agent.tools import OutcomeState, ToolOutcome
+from app.governance.links import has_links, links, without_links
 from app.packs.teams.schemas import MAX_NAMED, Evidence
 
 _IDS: Final = frozenset({"id", "key", "number", "ref", "slug", "sha", "name"})
@@ -94,3 +95,17 @@ def _quote(value: Any) -> str:
 def failures(outcomes: Iterable[ToolOutcome]) -> list[ToolOutcome]:
     """The calls that gave nothing."""
     return [outcome for outcome in outcomes if outcome.state is not OutcomeState.DONE]
+
+
+def unlinked(texts: Iterable[str], sources: Iterable[str]) -> list[str]:
+    """The texts without links that no source has: the way out for what a tool's result talked an agent into."""
+    written = list(texts)
+    if not any(map(has_links, written)):
+        return written
+    known = links(sources)
+    return [without_links(text, known) for text in written]
+
+
+def told(outcomes: Iterable[ToolOutcome]) -> list[str]:
+    """The results as texts."""
+    return [orjson.dumps(outcome.result).decode() for outcome in outcomes if outcome.state is OutcomeState.DONE]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.agent.steps import AgentFailed
+from app.packs.teams.evidence import unlinked
 from app.packs.teams.models import TaskState
 from app.packs.teams.schemas import MAX_ANSWER, MAX_NAMED, MAX_PART, Evidence, Gap, JointAnswer, PlannedTask, ToolUse
 
@@ -51,16 +52,21 @@ class Joined:
     asks_more: bool = False
 
 
-def checked(answer: JointAnswer, done: Sequence[Done], model: str) -> Joined:
-    """A model's answer, held to the evidence that the members have. Raises AgentFailed where it says nothing."""
-    text = answer.answer.strip()[:MAX_ANSWER]
+def checked(answer: JointAnswer, done: Sequence[Done], question: str, model: str) -> Joined:
+    """A model's answer, held to the evidence and the links that the members have.
+
+    Raises AgentFailed where it says nothing.
+    """
+    gaps = [text[:MAX_PART] for gap in answer.missing[:MAX_NAMED] for text in (gap.what, gap.why)]
+    written = [answer.answer.strip()[:MAX_ANSWER], *gaps]
+    text, *gaps = unlinked(written, [question, *(one.answer for one in done)])
     if not text:
         raise AgentFailed("The joiner's answer is empty.")
     known = {evidence.id: evidence for one in done for evidence in one.evidence}
     wanted = list(dict.fromkeys(answer.evidence))
     unknown = [evidence_id for evidence_id in wanted if evidence_id not in known]
     notes = [f"The joiner named evidence that nobody found, '{one[:_SHOWN]}': removed." for one in unknown[:MAX_NAMED]]
-    told = [Gap(what=gap.what[:MAX_PART], why=gap.why[:MAX_PART]) for gap in answer.missing[:MAX_NAMED]]
+    told = [Gap(what=what, why=why) for what, why in zip(gaps[::2], gaps[1::2], strict=True)]
     return Joined(
         text=text,
         depth=max(one.task.depth for one in done),

@@ -10,7 +10,7 @@ from app.agent.loop import AgentResult, AgentSpec
 from app.agent.providers import CHEAP, STRONG
 from app.agent.tools import Effect, ToolOutcome
 from app.pack import Kit
-from app.packs.teams.evidence import EvidenceBook, failures
+from app.packs.teams.evidence import EvidenceBook, failures, told, unlinked
 from app.packs.teams.joining import Done
 from app.packs.teams.models import TaskState
 from app.packs.teams.running import Help
@@ -50,13 +50,13 @@ class Able:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question on its way."""
+    """A question on its way. Tools and the audit log know it by its id: a subject may be a person's address."""
 
     principal: Principal
     team: TeamSpec
     question: str
     subject: str
-    subject_id: str
+    question_id: str
 
 
 class AgentCrew:
@@ -105,8 +105,9 @@ class AgentCrew:
         before = [_told(one) for one in work.done]
         values = {"before": before, "part": task.question}
         facts = {"member": task.member, "before": before, "part": task.question}
-        result = await self._run(spec, able.spec.prompt, values, facts, work, tell=book.tell)
-        return _done(task, result.answer, result.tool_outcomes, book, result.model)
+        result: AgentResult[MemberAnswer] = await self._run(spec, able.spec.prompt, values, facts, work, tell=book.tell)
+        known = [self._asked.question, task.question, *(one.answer for one in work.done)]
+        return _done(task, result, book, known)
 
     async def join(self, work: Help) -> tuple[JointAnswer, str]:
         found = [_told(one) for one in work.done]
@@ -135,7 +136,7 @@ class AgentCrew:
             self._kit.prompts.get(prompt),
             values={**shared, "today": today, **values},
             facts={**shared, "today": today, **facts},
-            subject_id=asked.subject_id,
+            subject_id=asked.question_id,
             deadline_s=work.until - asyncio.get_running_loop().time(),
             tell=tell,
             tally=work.share.tally,
@@ -151,19 +152,18 @@ def _told(one: Done) -> dict[str, Any]:
     return told | {"answer": one.answer, "evidence": evidence, "missing": list(one.missing)}
 
 
-def _done(
-    task: PlannedTask, answer: MemberAnswer, outcomes: Sequence[ToolOutcome], book: EvidenceBook, model: str
-) -> Done:
+def _done(task: PlannedTask, result: AgentResult[MemberAnswer], book: EvidenceBook, known: Sequence[str]) -> Done:
     """A member's answer, held to what its tools gave; failed where it says nothing."""
+    outcomes, model = result.tool_outcomes, result.model
     uses = tuple(_use(outcome) for outcome in outcomes)
     failed = failures(outcomes)
     if outcomes and len(failed) == len(outcomes):
         return Done(task, TaskState.FAILED, problem=f"No look-up succeeded. {failed[0].error}", tools=uses, model=model)
-    text, missing = answer.answer.strip()[:MAX_ANSWER], [one[:MAX_PART] for one in answer.missing[:MAX_NAMED]]
+    text, missing = _cleaned(result.answer, [*known, *told(outcomes)])
     if not text:
         problem = " ".join(["The member found nothing.", *missing])
         return Done(task, TaskState.FAILED, problem=problem, tools=uses, model=model)
-    evidence, unknown = book.checked(answer.evidence, task.number, task.member)
+    evidence, unknown = book.checked(result.answer.evidence, task.number, task.member)
     notes = [
         f"{task.member} named evidence that none of its look-ups gave, '{one[:_SHOWN]}': removed." for one in unknown
     ]
@@ -180,6 +180,13 @@ def _done(
         tools=uses,
         model=model,
     )
+
+
+def _cleaned(answer: MemberAnswer, sources: Sequence[str]) -> tuple[str, list[str]]:
+    """The answer's text and its gaps, held to their bounds and to the links of the sources."""
+    missing = [one[:MAX_PART] for one in answer.missing[:MAX_NAMED]]
+    text, *gaps = unlinked([answer.answer.strip()[:MAX_ANSWER], *missing], sources)
+    return text, gaps
 
 
 def _use(outcome: ToolOutcome) -> ToolUse:

@@ -15,8 +15,9 @@ class TeamQuestionsOfPerson:
 
     name = "team_questions"
 
-    async def aliases(self, _session: AsyncSession, _tenant_id: str, _known: Aliases) -> set[Alias]:
-        return set()
+    async def aliases(self, session: AsyncSession, tenant_id: str, known: Aliases) -> set[Alias]:
+        """Replies that caches keep of a question are found by its id."""
+        return {Alias(Kind.RECORD, question_id) for question_id in await self._ids(session, tenant_id, known)}
 
     async def export(self, session: AsyncSession, tenant_id: str, known: Aliases) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

@@ -227,7 +227,7 @@ class TeamRun:
         try:
             work = Help(self.done, share, self.time.told(until))
             answer, model = await self._within(self.crew.join(work), until, share)
-            return checked(answer, self.done, model)
+            return checked(answer, self.done, self.question, model)
         except Exception as error:
             return side_by_side(self.done, before, _reason(error))
 

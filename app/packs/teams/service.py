@@ -40,7 +40,6 @@ class _Begun:
     """A question whose row is there."""
 
     asked: Asked
-    question_id: str
     limits: Limits
     able: Sequence[Able]
     run: TeamRun
@@ -79,7 +78,7 @@ class TeamService:
         state = _state(outcome, answer)
         await self._surely(self._finish(begun, state, answer.model_dump()))
         self._count(begun, state.value)
-        return await self.get(principal, begun.question_id)
+        return await self.get(principal, begun.asked.question_id)
 
     async def get(self, principal: Principal, question_id: str) -> QuestionOut:
         """Raises NotFound."""
@@ -127,14 +126,14 @@ class TeamService:
             )
         question_id = new_id("ques")
         question, subject = body.question.strip(), body.subject.strip()
-        asked = Asked(principal, team, question, subject, subject or question_id)
-        row = _row(question_id, asked, limits, self._kit.ports.clock())
+        asked = Asked(principal, team, question, subject, question_id)
+        row = _row(asked, limits, self._kit.ports.clock())
         async with self._kit.ports.db.transaction() as session:
             QuestionRepository(session, principal.tenant_id).add(row)
             await self._kit.audit.record(session, principal, "team.asked", question_id, {"team": team.name})
         crew = AgentCrew(self._kit, asked, able)
         run = TeamRun(crew, question, limits, self._abandoned, progress)
-        return _Begun(asked, question_id, limits, able, run)
+        return _Begun(asked, limits, able, run)
 
     def _check(self, principal: Principal, body: QuestionIn) -> None:
         if self._kit.flags.killed(PACK, principal.tenant_id):
@@ -148,7 +147,7 @@ class TeamService:
         """The question's end with all its tasks and the audit entry, in one transaction."""
         run, now, principal = begun.run, self._kit.ports.clock(), begun.asked.principal
         async with self._kit.ports.db.transaction() as session:
-            row = await QuestionRepository(session, principal.tenant_id).get(begun.question_id)
+            row = await QuestionRepository(session, principal.tenant_id).get(begun.asked.question_id)
             row.state, row.answer, row.finished_at = state, answer, now
             row.plan = [one.task.model_dump() for one in run.done]
             row.tokens, row.cost_micros = run.purse.tokens, run.purse.cost_micros
@@ -172,9 +171,9 @@ class TeamService:
             metrics.teams_tasks.labels(one.task.member, one.state.value).inc()
 
 
-def _row(question_id: str, asked: Asked, limits: Limits, now: datetime) -> TeamQuestion:
+def _row(asked: Asked, limits: Limits, now: datetime) -> TeamQuestion:
     return TeamQuestion(
-        id=question_id,
+        id=asked.question_id,
         created_at=now,
         team=asked.team.name,
         asked_by=asked.principal.user,
