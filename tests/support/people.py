@@ -44,6 +44,7 @@ async def plant(service: Service, person: Planted) -> None:
     """Something of the person in every store."""
     await _insure(service, person)
     await _treat(service, person)
+    await _serve(service, person)
     await _write_as_lead(service, person)
     await _talk(service, person)
 
@@ -79,6 +80,15 @@ async def _treat(service: Service, person: Planted) -> None:
     known = {"key": "o-1", "customer": person.user_id, "treatment": "email", "success": False}
     body = [{**known, "at": "2026-03-01T00:00:00Z"}]
     assert (await service.client.post("/v1/treatments/outcomes", json=body)).status_code == 200
+
+
+async def _serve(service: Service, person: Planted) -> None:
+    """A client whose contact the person is, with a message."""
+    said = {"key": "m-1", "kind": "message", "at": "2026-02-01T00:00:00Z", "text": f"Where is my {person.words[0]}?"}
+    client = {"external_id": "cl-7731", "name": "A client", "email": person.email, "signals": [said]}
+    attributes = {"contact": person.name}
+    put = await service.client.put("/v1/teams/clients", json=[{**client, "attributes": attributes}])
+    assert put.status_code == 200, put.text
 
 
 async def _write_as_lead(service: Service, person: Planted) -> None:

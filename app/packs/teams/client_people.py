@@ -15,9 +15,9 @@ from app.packs.teams.models import Client, ClientSignal
 class ClientsOfPerson:
     """`PersonStore` of clients whose contact the person is.
 
-    A client is a company and stays, with its figures. What goes is the contact's address, and the words of every
-    message and ticket of the client: nothing says whose they are, so all are taken as the contact's. Their keys stay:
-    neither an import nor the CRM brings the same words back.
+    A client is a company and stays, with its name and its figures. What goes is the contact's address, the client's
+    attributes, and the words of every message and ticket: nothing says whose they are, so all are taken as the
+    contact's. The signals' keys stay: neither an import nor the CRM brings the same words back.
     """
 
     name = "clients"
@@ -39,7 +39,7 @@ class ClientsOfPerson:
         clients = await self._clients(session, tenant_id, known)
         rows = len(clients)
         for client in clients:
-            client.email = ""
+            client.email, client.attributes = "", {}
             if client.crm_id:
                 rows += await blank_words(session, tenant_id, client.crm_id)
         await session.flush()

@@ -21,21 +21,15 @@ _MAX_PROBLEMS: Final = 5
 def read_clients(content_type: str, body: bytes) -> ClientsIn:
     """The clients of a JSON array or of a CSV file; takes up to a second for the largest.
 
-    Raises Malformed for what is not JSON or UTF-8, InvalidInput naming what is wrong where, UnsupportedMedia.
+    What is not JSON was refused at the edge. Raises Malformed for a file that is not UTF-8, InvalidInput naming what is
+    wrong where, UnsupportedMedia.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
-        return _validated(_json(body))
+        return _validated(orjson.loads(body))
     if kind == "text/csv":
         return _validated(_clients_of_csv(_text(body)))
     raise UnsupportedMedia("Send clients as application/json or text/csv, named in Content-Type.")
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"The body is not JSON: {error}.") from None
 
 
 def _text(body: bytes) -> str:

@@ -25,6 +25,7 @@ STORES = {
     "leads",
     "claims",
     "treatments",
+    "clients",
     "chat",
     "integrations",
     "decisions",
