@@ -115,6 +115,15 @@ class ModelStub:
             "left": self.left,
         }
 
+    def written(self, body: Mapping[str, Any]) -> bytes:
+        return completion(body, self.answer(body), self.usage, self.answered)
+
+    async def whole(self, body: Mapping[str, Any]) -> bytes:
+        """A whole answer, once the time has passed that writing it takes."""
+        pieces = sum(1 for _ in events(body, self.answer(body), self.usage, self.answered))
+        await asyncio.sleep(sum(self.latency.of(pieces)))
+        return self.written(body)
+
     def trouble(self) -> Fault | Cut | None:
         """What goes wrong with the request that came just now."""
         if self.faults:
@@ -201,7 +210,7 @@ class _Connection(asyncio.Protocol):
             sent = b"".join(_event(data) for data in (*self._events(body), b"[DONE]"))
             self._transport.write(_CHUNKED_HEAD + _chunk(sent) + _LAST_CHUNK)
         else:
-            self._send(200, self._whole(body))
+            self._send(200, self._stub.written(body))
 
     async def _answer(self, headers: Mapping[str, str], raw: bytes, trouble: Fault | Cut | None) -> None:
         if self._stub.gate is not None:
@@ -221,9 +230,7 @@ class _Connection(asyncio.Protocol):
             cut = trouble if isinstance(trouble, Cut) else self._stub.cuts.pop(0) if self._stub.cuts else None
             await self._stream(self._events(body), cut)
         else:
-            written = sum(1 for _ in self._events(body))
-            await asyncio.sleep(sum(self._stub.latency.of(written)))
-            self._send(200, self._whole(body))
+            self._send(200, await self._stub.whole(body))
 
     async def _stream(self, datas: list[bytes], cut: Cut | None) -> None:
         # Only an answer that has neither a length nor chunks ends properly where its connection does.
@@ -253,9 +260,6 @@ class _Connection(asyncio.Protocol):
 
     def _events(self, body: Mapping[str, Any]) -> list[bytes]:
         return list(events(body, self._stub.answer(body), self._stub.usage, self._stub.answered))
-
-    def _whole(self, body: Mapping[str, Any]) -> bytes:
-        return completion(body, self._stub.answer(body), self._stub.usage, self._stub.answered)
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
