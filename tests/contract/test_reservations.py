@@ -6,14 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.errors import Conflict
 from app.governance.audit import verify
-from app.packs.treatments.models import Reservation
+from app.governance.models import AuditEntry
+from app.packs.treatments.allocating import AllocationStage
+from app.packs.treatments.models import Allocation, Reservation
+from app.packs.treatments.stages import RunAsked
 from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
-from tests.support.allocations import Desk
+from tests.support.allocations import TENANT, Desk
 
 HOLDERS = 12
 
@@ -104,3 +108,25 @@ async def test_what_expires_is_not_confirmed_at_the_same_moment(desk: Desk) -> N
     assert late[-1] == HOLDERS - 4
     assert (await desk.used())["call_back"] == 4
     await desk.agrees()
+
+
+async def test_two_workers_on_one_allocation_and_people_at_the_desk_do_nothing_twice(desk: Desk) -> None:
+    await desk.open(capacity=6, budget_usd_per_day=20)
+    people = await desk.customers(30)
+    run_id = await desk.run({who: {"call_back": 1.0 + place, "email": 0.5} for place, who in enumerate(people)})
+    made = [await desk.hold(customer=who) for who in people[:4]]
+    asked = RunAsked(TENANT, run_id, "worker")
+    stages = [AllocationStage(desk.kit).handle(asked) for _ in range(3)]
+    others = [refused(desk.hold(customer=who)) for who in people[4:10]] + [
+        refused(desk.release(one.id)) for one in made
+    ]
+    answers = await asyncio.gather(*stages, *others)
+    assert len({answer.id for answer in answers[:3]}) == 1
+    await desk.agrees()
+    async with desk.db.reading() as session:
+        [allocation] = (await session.scalars(select(Allocation))).all()
+        states = [row.state for row in (await desk.results(run_id)).values()]
+        assert allocation.report["allocated"] == states.count("allocated") == len(await desk.live(run_id))
+        assert "proposed" not in states
+        actions = await session.scalars(select(AuditEntry.action))
+        assert actions.all().count("treatments.allocated") == 1

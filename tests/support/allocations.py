@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,21 +95,7 @@ class Desk:
 
     async def customers(self, number: int, group: str = "", **more: Any) -> list[str]:
         """Ids of new customers."""
-        now = self.clock()
-        rows = [
-            {
-                "id": new_id("customer"),
-                "tenant_id": TENANT,
-                "created_at": now,
-                "updated_at": now,
-                "external_id": new_id("their"),
-                "fair_group": group,
-                "worth_micros": 50 * MICROS,
-                "attributes": {},
-                **more,
-            }
-            for _ in range(number)
-        ]
+        rows = some_customers(number, self.clock(), fair_group=group, **more)
         async with self.db.transaction() as session:
             await session.execute(insert(Customer), rows)
         return [row["id"] for row in rows]
@@ -124,9 +110,9 @@ class Desk:
         """A run that proposed to each customer (id) what `offers` says: net USD by treatment. Its id."""
         now, run_id = self.clock(), new_id("run")
         async with self.db.transaction() as session:
-            session.add(_run(run_id, state, now))
+            session.add(a_run(state, now, run_id))
             await session.flush()
-            rows = [_result(run_id, who, nets, (groups or {}).get(who, ""), now) for who, nets in offers.items()]
+            rows = [a_result(run_id, who, nets, (groups or {}).get(who, ""), now) for who, nets in offers.items()]
             await session.execute(insert(Result), rows)
         return run_id
 
@@ -203,9 +189,27 @@ class Desk:
             await session.execute(insert(Outcome), rows)
 
 
-def _run(run_id: str, state: str, now: Any) -> Run:
+def some_customers(number: int, now: datetime, **columns: Any) -> list[dict[str, Any]]:
+    """Rows of new customers."""
+    return [
+        {
+            "id": new_id("customer"),
+            "tenant_id": TENANT,
+            "created_at": now,
+            "updated_at": now,
+            "external_id": new_id("their"),
+            "fair_group": "",
+            "worth_micros": 50 * MICROS,
+            "attributes": {},
+            **columns,
+        }
+        for _ in range(number)
+    ]
+
+
+def a_run(state: str, now: datetime, run_id: str = "") -> Run:
     return Run(
-        id=run_id,
+        id=run_id or new_id("run"),
         tenant_id=TENANT,
         created_at=now,
         state=state,
@@ -219,7 +223,8 @@ def _run(run_id: str, state: str, now: Any) -> Run:
     )
 
 
-def _result(run_id: str, customer_id: str, nets: Mapping[str, float], group: str, now: Any) -> dict[str, Any]:
+def a_result(run_id: str, customer_id: str, nets: Mapping[str, float], group: str, now: datetime) -> dict[str, Any]:
+    """A row that proposes what `nets` says: net USD by treatment; of the control group where it says nothing."""
     costs = {"call_back": MICROS, "email": MICROS // 100}
     options = [
         {

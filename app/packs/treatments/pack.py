@@ -5,6 +5,9 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from app.pack import Kit, Pack, PackRuntime
+from app.packs.treatments.allocating import AllocationStage
+from app.packs.treatments.allocation_jobs import allocation_jobs
+from app.packs.treatments.api_allocation import build_allocation_router
 from app.packs.treatments.api_data import DATA_PATHS, build_data_router
 from app.packs.treatments.api_results import build_results_router
 from app.packs.treatments.api_runs import RUNS_PATH, build_runs_router
@@ -19,7 +22,7 @@ from app.packs.treatments.recommendation import PROMPT, RecommendationStage
 from app.packs.treatments.run_jobs import RunJobs
 from app.packs.treatments.runs import RunService
 from app.packs.treatments.sample_data import SampleData
-from app.packs.treatments.stages import DATA, JOURNEY, RECOMMENDATION
+from app.packs.treatments.stages import ALLOCATION, DATA, JOURNEY, RECOMMENDATION
 from app.packs.treatments.story import Stories
 from app.packs.treatments.tools import build_tools
 
@@ -30,18 +33,21 @@ def build(kit: Kit) -> PackRuntime:
     kit.messenger.serve(DATA, DataStage(kit).handle)
     kit.messenger.serve(JOURNEY, JourneyStage(kit).handle)
     kit.messenger.serve(RECOMMENDATION, RecommendationStage(kit).handle)
+    kit.messenger.serve(ALLOCATION, AllocationStage(kit).handle)
     lanes = Lanes(kit)
     jobs, queues, schedules = RunJobs(kit, lanes, ChunkWork(kit, lanes)).declared()
+    more_jobs, more_queues, more_schedules = allocation_jobs(kit)
     router = APIRouter()
     router.include_router(build_data_router(kit))
+    router.include_router(build_allocation_router(kit))
     router.include_router(build_runs_router(kit, lanes))
     router.include_router(build_results_router(kit))
     return PackRuntime(
         router=router,
         batch_paths=(RUNS_PATH, *DATA_PATHS),
-        jobs=jobs,
-        queues=queues,
-        schedules=schedules,
+        jobs=(*jobs, *more_jobs),
+        queues=(*queues, *more_queues),
+        schedules=(*schedules, *more_schedules),
         load_sample=SampleData(kit).load,
         people=(TreatmentsOfPerson(kit),),
         tools=build_tools(kit.ports.db, RunService(kit, lanes), Stories(kit)),
