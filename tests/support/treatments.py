@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import insert, select
 
 from app.clock import Clock, system_clock
+from app.errors import InvalidInput
 from app.governance.audit import Audit
 from app.ids import new_id
 from app.jobs.engine import Jobs
@@ -62,6 +63,7 @@ class Agents:
         self.allocated: list[str] = []
         self.before: Callable[[RecommendationAsked], Awaitable[None]] | None = None
         self.cost_micros = 0
+        self.refuse_allocation = False
 
     def serve(self, messenger: LocalMessenger) -> None:
         messenger.serve(DATA, self.data)
@@ -89,6 +91,8 @@ class Agents:
         return RecommendationAnswered(answers, [], Spent(1, 10, self.cost_micros, 0))
 
     async def allocate(self, asked: RunAsked) -> RunAnswered:
+        if self.refuse_allocation:
+            raise InvalidInput("There is no capacity table.")
         self.allocated.append(asked.run_id)
         return RunAnswered("", "")
 
@@ -124,7 +128,7 @@ class Bench:
     agents: Agents
     lanes: Lanes
     service: RunService
-    run_jobs: RunJobs
+    chunks: ChunkWork
     kit: Any
     killed: set[str] = field(default_factory=set)
 
@@ -196,11 +200,12 @@ async def bench(
     )
     agents.serve(messenger)
     open_lanes = Lanes(kit)
-    run_jobs = RunJobs(kit, open_lanes, ChunkWork(kit, open_lanes, Patience(attempts=3, first_s=0.01, most_s=0.02)))
+    chunks = ChunkWork(kit, open_lanes, Patience(attempts=3, first_s=0.01, most_s=0.02))
+    run_jobs = RunJobs(kit, open_lanes, chunks)
     declared, queues, _ = run_jobs.declared()
     jobs.register(declared, queues)
     await jobs.start(worker=True)
-    made = Bench(db, jobs, agents, open_lanes, RunService(kit, open_lanes), run_jobs, kit, killed)
+    made = Bench(db, jobs, agents, open_lanes, RunService(kit, open_lanes), chunks, kit, killed)
     try:
         yield made
     finally:

@@ -42,6 +42,12 @@ class Part:
     until_id: str
     ids: Sequence[str]
 
+    def halves(self) -> tuple["Part", "Part"]:
+        """Of at least two customers."""
+        middle = len(self.ids) // 2
+        last = self.ids[middle - 1]
+        return Part(self.after_id, last, self.ids[:middle]), Part(last, self.until_id, self.ids[middle:])
+
 
 class Asking:
     def __init__(self, messenger: Messenger) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -55,16 +55,9 @@ class ChunkWork:
             return taken
         run, chunk, ids = taken
         try:
-            if not chunk.alone:
-                try:
-                    part = Part(chunk.after_id, chunk.until_id, ids)
-                    return await self._together(run, chunk, part)
-                except Exception as error:
-                    if _pauses(error):
-                        raise
-                    log.warning("treatments chunk tried alone", run_id=run_id, chunk_id=chunk_id, exc_info=True)
-                    await self._mark_alone(run, chunk, error)
-            return await self._alone(run, chunk, ids)
+            if chunk.alone:
+                return await self._alone(run, chunk, ids)
+            return await self._together(run, chunk, Part(chunk.after_id, chunk.until_id, ids))
         except Retryable as error:
             return await self._given_back(run, chunk, error.detail, _resume_at(self._kit.ports.clock(), error))
 
@@ -94,15 +87,38 @@ class ChunkWork:
 
     async def _together(self, run: Run, chunk: RunChunk, part: Part) -> str:
         began = time.perf_counter()
-        decided = await self._patiently(run, part)
+        try:
+            decided = await self._patiently(run, part, _may_pass)
+        except Exception as error:
+            if _pauses(error):
+                raise
+            log.warning("treatments_chunk_split", run_id=run.id, chunk_id=chunk.id, error=_said(error)[:300])
+            decided = await self._split(run, part, error)
         came = await self._store(run, chunk, decided, ends=ChunkState.DONE)
         self._kit.metrics.treatments_chunk_duration_seconds.observe(time.perf_counter() - began)
         return came
 
-    async def _patiently(self, run: Run, part: Part) -> Decided:
+    async def _split(self, run: Run, part: Part, error: Exception) -> Decided:
+        """What failed together, in halves, and these in halves: in the end only those are set aside who fail alone.
+
+        Raises what makes the run pause.
+        """
+        if len(part.ids) <= 1:
+            return Decided([set_aside(SetAside(one, "run", _said(error))) for one in part.ids])
+        halves = []
+        for half in part.halves():
+            try:
+                halves.append(await self._patiently(run, half, _comes_back))
+            except Exception as problem:
+                if _pauses(problem):
+                    raise
+                halves.append(await self._split(run, half, problem))
+        return halves[0] + halves[1]
+
+    async def _patiently(self, run: Run, part: Part, again: Callable[[Exception], bool]) -> Decided:
         patience = self._patience
         attempts = stamina.retry_context(
-            on=_may_pass,
+            on=again,
             attempts=patience.attempts,
             timeout=None,
             wait_initial=patience.first_s,
@@ -115,7 +131,7 @@ class ChunkWork:
         raise AssertionError("stamina ends with a result or an exception")
 
     async def _alone(self, run: Run, chunk: RunChunk, ids: Sequence[str]) -> str:
-        """Each customer by themselves, written down before the next one is looked at."""
+        """Each customer by themselves, written down before the next one is looked at: one of them ends the process."""
         async with self._db.reading() as session:
             done = await ResultRepository(session, run.tenant_id).decided(run.id, ids)
         before = chunk.after_id
@@ -133,12 +149,11 @@ class ChunkWork:
         if deaths >= DEATHS:
             return Decided([set_aside(SetAside(one, "run", DIED))])
         try:
-            return await self._patiently(run, part)
+            return await self._patiently(run, part, _comes_back)
         except Exception as error:
             if _pauses(error):
                 raise
-            said = error.detail if isinstance(error, TrellisError) else f"{type(error).__name__}: {error}"
-            return Decided([set_aside(SetAside(one, "run", said))])
+            return await self._split(run, part, error)
 
     async def _store(self, run: Run, chunk: RunChunk, decided: Decided, *, ends: ChunkState | None) -> str:
         """Results, counters, the chunk's end and the lane's next chunk, all or nothing."""
@@ -194,11 +209,6 @@ class ChunkWork:
                 await self._lanes.fill(session, now_run)
         return "back"
 
-    async def _mark_alone(self, run: Run, chunk: RunChunk, error: Exception) -> None:
-        async with self._db.transaction() as session:
-            if (held := await self._held(session, run, chunk)) is not None:
-                held[1].alone, held[1].error = True, f"{type(error).__name__}: {error}"[:1000]
-
     async def _note(self, run: Run, chunk: RunChunk, customer_id: str) -> int:
         """Remembers who is under way; how often the process ended over the same customer before."""
         async with self._db.transaction() as session:
@@ -229,6 +239,15 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, TrellisError):
         return isinstance(error, Retryable) and not isinstance(error, BudgetExceeded)
     return True
+
+
+def _comes_back(error: Exception) -> bool:
+    """As `_may_pass`, but an error that says nothing of passing is taken for lasting."""
+    return isinstance(error, Retryable) and _may_pass(error)
+
+
+def _said(error: Exception) -> str:
+    return error.detail if isinstance(error, TrellisError) else f"{type(error).__name__}: {error}"
 
 
 def _pauses(error: Exception) -> bool:

@@ -18,6 +18,16 @@ class Decided:
     rows: Sequence[dict[str, Any]]
     spent: Spent = field(default_factory=Spent)
 
+    def __add__(self, other: "Decided") -> "Decided":
+        mine, more = self.spent, other.spent
+        spent = Spent(
+            model_calls=mine.model_calls + more.model_calls,
+            tokens=mine.tokens + more.tokens,
+            cost_micros=mine.cost_micros + more.cost_micros,
+            shared_answers=mine.shared_answers + more.shared_answers,
+        )
+        return Decided([*self.rows, *other.rows], spent)
+
 
 def held_back(run: Run, customer_id: str) -> bool:
     """Whether the customer is of the run's control group: the same each time it is asked."""

@@ -67,7 +67,8 @@ class Lanes:
         run.state, run.reason, run.resume_at = state, reason, None
         run.finished_at = now if state in (RunState.DONE, RunState.CANCELLED, RunState.FAILED) else None
         self._kit.metrics.treatments_runs.labels(state=state).inc()
-        log.info("treatments run", run_id=run.id, state=state, reason=reason)
+        if state != RunState.QUEUED:
+            log.info("treatments_run", run_id=run.id, state=state, reason=reason)
 
     async def queue(self, session: AsyncSession, run: Run) -> None:
         """Hands the run to a worker: at its beginning, and when it goes on."""

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.errors import TrellisError
+from app.errors import Retryable, TrellisError
 from app.jobs.port import Job, JobContext, QueueSpec, Schedule, StepFailed
 from app.messages.base import Topic
 from app.pack import Kit
@@ -52,10 +52,12 @@ class RunJobs:
         """Three steps, so that a crash repeats none that is done; the stages bear being asked twice all the same."""
         ids = (payload["tenant_id"], payload["run_id"])
         try:
-            note = await context.step("allocate", self._allocated, *ids, attempts=ATTEMPTS)
+            failed, note = await context.step("allocate", self._allocated, *ids, attempts=ATTEMPTS)
         except StepFailed as error:
             await context.step("fail", self._ended, *ids, RunState.FAILED, error.reason[:1000])
             raise
+        if failed:
+            return {"state": await context.step("fail", self._ended, *ids, RunState.FAILED, note)}
         try:
             note = f"{note} {await context.step('evaluate', self._evaluated, *ids, attempts=2)}".strip()
         except StepFailed as error:
@@ -100,9 +102,17 @@ class RunJobs:
             await self._lanes.fill(session, run)
             return run.state
 
-    async def _allocated(self, tenant_id: str, run_id: str) -> str:
+    async def _allocated(self, tenant_id: str, run_id: str) -> tuple[bool, str]:
+        """Whether it cannot be done, however often it is tried, and what is to be said of it."""
         run = await self._still_allocating(tenant_id, run_id)
-        return await self._told(ALLOCATION, run) if run is not None and run.allocate else ""
+        if run is None or not run.allocate:
+            return False, ""
+        try:
+            return False, await self._told(ALLOCATION, run)
+        except Retryable:
+            raise
+        except TrellisError as error:
+            return True, error.detail
 
     async def _evaluated(self, tenant_id: str, run_id: str) -> str:
         run = await self._still_allocating(tenant_id, run_id)

@@ -30,7 +30,7 @@ def _person(story: StoryOut) -> str:
     segment = f", segment {story.segment}" if story.segment else ""
     return (
         f"{story.external_id} ({story.customer_id}), known since {story.known_since:%Y-%m-%d}, worth "
-        f"{story.worth_usd:,.2f} USD{segment}{group}. {story.decisions_total} decisions."
+        f"{story.worth_usd:,.2f} USD{segment}{group}. Decisions: {story.decisions_total}."
     )
 
 
