@@ -183,7 +183,13 @@ def _customer(external_id: str, segment: str, now: datetime) -> dict[str, Any]:
 
 @asynccontextmanager
 async def bench(
-    db: Database, url: str, *, clock: Clock = system_clock, lanes: int = 2, executor: str = "embedded"
+    db: Database,
+    url: str,
+    *,
+    clock: Clock = system_clock,
+    lanes: int = 2,
+    executor: str = "embedded",
+    worker: bool = True,
 ) -> AsyncIterator[Bench]:
     """Ready to start runs, whose agents may be told what to do first."""
     metrics = Metrics(CollectorRegistry())
@@ -204,7 +210,8 @@ async def bench(
     run_jobs = RunJobs(kit, open_lanes, chunks)
     declared, queues, _ = run_jobs.declared()
     jobs.register(declared, queues)
-    await jobs.start(worker=True)
+    await jobs.migrate()
+    await jobs.start(worker=worker)
     made = Bench(db, jobs, agents, open_lanes, RunService(kit, open_lanes), chunks, kit, killed)
     try:
         yield made
