@@ -40,8 +40,11 @@ class Served:
     key: str
 
     def chat(self, *arguments: str, stdin: str | None = None) -> tuple[int, str]:
+        return self.command("chat", *arguments, stdin=stdin)
+
+    def command(self, *arguments: str, stdin: str | None = None) -> tuple[int, str]:
         environment = {"TRELLIS_HOME": str(self.server.home), "TRELLIS_PORT": str(self.server.port), "COLUMNS": "200"}
-        done = CliRunner().invoke(cli, ["chat", *arguments], env=environment, input=stdin)
+        done = CliRunner().invoke(cli, [*arguments], env=environment, input=stdin)
         if isinstance(done.exception, TrellisError):
             return 1, done.exception.detail
         return done.exit_code, done.output
@@ -133,3 +136,25 @@ def test_a_person_is_exported_and_erased_from_the_command_line(served: Served, t
     assert json.loads(people("export", user))["stores"]["claims"] == []
     with pytest.raises(HTTPError, match="403"):
         served.rest("DELETE", f"/v1/people/{MEMBER}", served.token())
+
+
+def test_a_team_is_asked_with_its_plan_its_sources_and_what_is_missing(served: Served) -> None:
+    code, shown = served.command("teams", "ask", "client_health", "Which of our clients is at risk, and why?")
+    assert code == 0, shown
+    for said in (
+        "[1] activity: Which",
+        "(after 1)",
+        "[4] engineering is done",
+        "Borealis Foods",
+        "Missing: ",
+        "client_list",
+    ):
+        assert said in shown, said
+    [question_id] = re.findall(r"ques_[0-9a-z]+", shown)
+    assert "Borealis Foods" in served.command("teams", "show", question_id)[1]
+    assert question_id in served.command("teams", "questions")[1]
+    assert "client_signals" in served.command("teams", "list")[1]
+    assert served.command("teams", "ask", "nobody", "Why?") == (
+        1,
+        "There is no team 'nobody': ask one of sales_intelligence, client_health.",
+    )

@@ -155,7 +155,7 @@ def _leads(look: Look, _case: Case) -> Said:
     counts = Counter(row["status"] for row in leads)
     counted = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     scored = sorted((row for row in leads if row["score"] is not None), key=lambda row: -row["score"])[: _FACTORS + 1]
-    text = f"Of the newest {len(leads)} leads {counted}."
+    text = f"Of the newest {f'{len(leads)} leads' if len(leads) > 1 else 'lead'} {counted}."
     if scored:
         text += " The most likely to convert: " + ", ".join(map(_likely, scored)) + "."
     return Said(text, (look.source, *(row["id"] for row in scored)))
