@@ -223,5 +223,6 @@ def _validated(tool: Tool, args: Mapping[str, Any]) -> BaseModel | str:
         return tool.args.model_validate(args)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the arguments"
-        return f"The arguments of '{tool.name}' are not valid at {where}: {first['msg']}."
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        return f"The arguments of '{tool.name}' are not valid{f' at {where}' if where else ''}: {message}."
