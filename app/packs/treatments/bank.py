@@ -16,6 +16,7 @@ A row is one customer with the last contact of a campaign and what came of it. W
 """
 
 import csv
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -80,11 +81,8 @@ def bank_customers(
 def contacted_until(path: Path) -> datetime:
     """The moment of the file's last contact."""
     with path.open(newline="", encoding="utf-8") as file:
-        last = None
-        for _, last in _dated(csv.DictReader(file)):
-            pass
-    assert last is not None
-    return last
+        ((_, at),) = deque(_dated(csv.DictReader(file)), maxlen=1)
+    return at
 
 
 def bank_catalogue(call_backs: int = 200, letters: int = 1_000) -> CatalogueIn:
