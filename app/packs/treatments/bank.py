@@ -88,66 +88,75 @@ def contacted_until(path: Path) -> datetime:
 def bank_catalogue(call_backs: int = 200, letters: int = 1_000) -> CatalogueIn:
     """What the demo may do for a customer. `call_backs` and `letters` are units a day."""
     return CatalogueIn(
-        treatments=(
-            Treatment(
-                name=TREATMENT,
-                title="A call by an adviser",
-                channel="phone",
-                cost_usd=4.0,
-                base_chance=0.05,
-                capacity_per_day=call_backs,
-                cooldown_days=30,
-                priority=1.2,
-            ),
-            Treatment(name="email", title="An e-mail with the offer", channel="email", cost_usd=0.01, base_chance=0.01),
-            Treatment(
-                name="sms",
-                title="A text message",
-                channel="sms",
-                cost_usd=0.06,
-                base_chance=0.015,
-                cooldown_days=14,
-                conditions=(Condition(attribute="line", any_of=("mobile",)),),
-            ),
-            Treatment(
-                name="letter",
-                title="A letter with a reply card",
-                channel="mail",
-                cost_usd=1.1,
-                base_chance=0.02,
-                capacity_per_day=letters,
-                cooldown_days=60,
-            ),
-            Treatment(
-                name="rate_offer",
-                title="A better rate for 12 months",
-                channel="email",
-                cost_usd=0.02,
-                gain=0.6,
-                base_chance=0.03,
-                capacity_per_day=letters,
-                cooldown_days=180,
-                conditions=(
-                    Condition(attribute="balance", at_least=1_000),
-                    Condition(attribute="in_default", any_of=(False,)),
-                ),
-            ),
-            Treatment(
-                name="branch_visit",
-                title="An invitation to the branch",
-                channel="mail",
-                cost_usd=2.0,
-                base_chance=0.03,
-                capacity_per_day=max(1, letters // 4),
-                segments=("free",),
-                cooldown_days=90,
-            ),
-        ),
+        treatments=(*_by_people(call_backs, letters), *_by_machine(letters)),
         budget_usd_per_day=2_500,
         floors=(Floor(group="60 and over", share=0.02, treatment=TREATMENT),),
         traits=TRAITS,
         control_share=0.1,
         window_days=90,
+    )
+
+
+def _by_people(call_backs: int, letters: int) -> tuple[Treatment, ...]:
+    return (
+        Treatment(
+            name=TREATMENT,
+            title="A call by an adviser",
+            channel="phone",
+            cost_usd=4.0,
+            base_chance=0.05,
+            capacity_per_day=call_backs,
+            cooldown_days=30,
+            priority=1.2,
+        ),
+        Treatment(
+            name="letter",
+            title="A letter with a reply card",
+            channel="mail",
+            cost_usd=1.1,
+            base_chance=0.02,
+            capacity_per_day=letters,
+            cooldown_days=60,
+        ),
+        Treatment(
+            name="branch_visit",
+            title="An invitation to the branch",
+            channel="mail",
+            cost_usd=2.0,
+            base_chance=0.03,
+            capacity_per_day=max(1, letters // 4),
+            segments=("free",),
+            cooldown_days=90,
+        ),
+    )
+
+
+def _by_machine(letters: int) -> tuple[Treatment, ...]:
+    return (
+        Treatment(name="email", title="An e-mail with the offer", channel="email", cost_usd=0.01, base_chance=0.01),
+        Treatment(
+            name="sms",
+            title="A text message",
+            channel="sms",
+            cost_usd=0.06,
+            base_chance=0.015,
+            cooldown_days=14,
+            conditions=(Condition(attribute="line", any_of=("mobile",)),),
+        ),
+        Treatment(
+            name="rate_offer",
+            title="A better rate for 12 months",
+            channel="email",
+            cost_usd=0.02,
+            gain=0.6,
+            base_chance=0.03,
+            capacity_per_day=letters,
+            cooldown_days=180,
+            conditions=(
+                Condition(attribute="balance", at_least=1_000),
+                Condition(attribute="in_default", any_of=(False,)),
+            ),
+        ),
     )
 
 
