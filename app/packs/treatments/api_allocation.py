@@ -10,6 +10,8 @@ from app.http.deps import Agent, CurrentPrincipal, Once
 from app.pack import Kit
 from app.packs.treatments.allocating import Allocations
 from app.packs.treatments.days import day_as_it_is
+from app.packs.treatments.demand import forecasts
+from app.packs.treatments.evaluating import EvaluationStage
 from app.packs.treatments.models import ReservationState
 from app.packs.treatments.queueing import Queue
 from app.packs.treatments.reservations import ReservationFilter, Reservations
@@ -22,6 +24,7 @@ from app.packs.treatments.schemas_allocation import (
     ReservationOut,
     ReservationPage,
 )
+from app.packs.treatments.schemas_evaluation import EvaluationOut, ForecastOut
 
 RUN = "/v1/treatments/runs/{run_id}"
 RESERVATIONS = "/v1/treatments/reservations"
@@ -33,6 +36,7 @@ def build_allocation_router(kit: Kit) -> APIRouter:
     router = APIRouter(tags=["treatments"])
     _add_allocations(router, kit)
     _add_queue(router, kit)
+    _add_judging(router, kit)
     _add_listing(router, kit, Reservations(kit))
     _add_reserving(router, Reservations(kit))
     return router
@@ -73,6 +77,20 @@ def _add_queue(router: APIRouter, kit: Kit) -> None:
     ) -> QueueOut:
         async with kit.ports.db.reading() as session:
             return await queue.page(session, principal, run_id, cursor, limit)
+
+
+def _add_judging(router: APIRouter, kit: Kit) -> None:
+    stage = EvaluationStage(kit)
+
+    @router.get(RUN + "/evaluation", summary="What a run was worth, against the customers who were held back")
+    async def evaluate(run_id: str, principal: CurrentPrincipal) -> EvaluationOut:
+        async with kit.ports.db.reading() as session:
+            return await stage.show(session, principal, run_id)
+
+    @router.get("/v1/treatments/forecast", summary="Demand for each treatment in the coming days")
+    async def foresee(principal: CurrentPrincipal, horizon: Annotated[int, Query(ge=1, le=60)] = 14) -> ForecastOut:
+        async with kit.ports.db.reading() as session:
+            return await forecasts(session, kit, principal, horizon)
 
 
 def _add_listing(router: APIRouter, kit: Kit, reservations: Reservations) -> None:

@@ -14,6 +14,7 @@ from app.packs.treatments.api_runs import RUNS_PATH, build_runs_router
 from app.packs.treatments.chunks import ChunkWork
 from app.packs.treatments.commands import build_commands
 from app.packs.treatments.data_stage import DataStage
+from app.packs.treatments.evaluating import EvaluationStage
 from app.packs.treatments.journey_stage import JourneyStage
 from app.packs.treatments.lanes import PACK, Lanes
 from app.packs.treatments.offline import propose
@@ -22,7 +23,7 @@ from app.packs.treatments.recommendation import PROMPT, RecommendationStage
 from app.packs.treatments.run_jobs import RunJobs
 from app.packs.treatments.runs import RunService
 from app.packs.treatments.sample_data import SampleData
-from app.packs.treatments.stages import ALLOCATION, DATA, JOURNEY, RECOMMENDATION
+from app.packs.treatments.stages import ALLOCATION, DATA, EVALUATION, JOURNEY, RECOMMENDATION
 from app.packs.treatments.story import Stories
 from app.packs.treatments.tools import build_tools
 
@@ -34,6 +35,7 @@ def build(kit: Kit) -> PackRuntime:
     kit.messenger.serve(JOURNEY, JourneyStage(kit).handle)
     kit.messenger.serve(RECOMMENDATION, RecommendationStage(kit).handle)
     kit.messenger.serve(ALLOCATION, AllocationStage(kit).handle)
+    kit.messenger.serve(EVALUATION, EvaluationStage(kit).handle)
     lanes = Lanes(kit)
     jobs, queues, schedules = RunJobs(kit, lanes, ChunkWork(kit, lanes)).declared()
     more_jobs, more_queues, more_schedules = allocation_jobs(kit)
