@@ -45,6 +45,7 @@ async def plant(service: Service, person: Planted) -> None:
     await _insure(service, person)
     await _treat(service, person)
     await _serve(service, person)
+    await _ask_a_team(service, person)
     await _write_as_lead(service, person)
     await _talk(service, person)
 
@@ -89,6 +90,13 @@ async def _serve(service: Service, person: Planted) -> None:
     attributes = {"contact": person.name}
     put = await service.client.put("/v1/teams/clients", json=[{**client, "attributes": attributes}])
     assert put.status_code == 200, put.text
+
+
+async def _ask_a_team(service: Service, person: Planted) -> None:
+    """A question of the tenant's own people that is about the person."""
+    question = {"question": f"Is the client with the {person.words[0]} at risk?", "subject": person.email}
+    asked = await service.client.post("/v1/teams/client_health/ask", json=question)
+    assert asked.status_code == 200, asked.text
 
 
 async def _write_as_lead(service: Service, person: Planted) -> None:

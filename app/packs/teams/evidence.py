@@ -1,6 +1,6 @@
 """What a member's tools gave back, and what of it an answer may rest on: nothing else is evidence."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from app.governance.links import has_links, links, without_links
 from app.packs.teams.schemas import MAX_NAMED, Evidence
 
 _IDS: Final = frozenset({"id", "key", "number", "ref", "slug", "sha", "name"})
+_PERSONS: Final = frozenset({"email", "customer", "client", "user"})
+_MOST_SEEN: Final = 1_000
 _TITLES: Final = ("title", "name", "subject", "client", "label")
 _TEXTS: Final = ("text", "summary", "sentence", "reason", "body", "answer", "message")
 _LONGEST: Final = 400
@@ -69,11 +71,17 @@ def rows(value: Any) -> Iterator[Mapping[str, Any]]:
             waiting += one
 
 
-def _ids(row: Mapping[str, Any]) -> set[str]:
+def seen(result: Any) -> list[str]:
+    """Ids and addresses in a result, sorted; of a very long one the first."""
+    found = {name for row in rows(result) for name in _ids(row, _IDS | _PERSONS)}
+    return sorted(found)[:_MOST_SEEN]
+
+
+def _ids(row: Mapping[str, Any], keys: Set[str] = _IDS) -> set[str]:
     return {
         str(value)
         for key, value in row.items()
-        if (key in _IDS or key.endswith("_id")) and isinstance(value, str | int) and str(value)
+        if (key in keys or key.endswith("_id")) and isinstance(value, str | int) and str(value)
     }
 
 

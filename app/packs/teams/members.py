@@ -10,7 +10,7 @@ from app.agent.loop import AgentResult, AgentSpec
 from app.agent.providers import CHEAP, STRONG
 from app.agent.tools import Effect, ToolOutcome
 from app.pack import Kit
-from app.packs.teams.evidence import EvidenceBook, failures, told, unlinked
+from app.packs.teams.evidence import EvidenceBook, failures, seen, told, unlinked
 from app.packs.teams.joining import Done
 from app.packs.teams.models import TaskState
 from app.packs.teams.running import Help
@@ -194,6 +194,7 @@ def _use(outcome: ToolOutcome) -> ToolUse:
         tool=outcome.tool[:_SHOWN],
         state=outcome.state.value,
         problem=outcome.error,
+        seen=seen(outcome.result),
         duration_ms=round(outcome.duration_ms, 3),
     )
 

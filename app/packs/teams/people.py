@@ -2,16 +2,21 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, or_
+from sqlalchemy import ColumnElement, CursorResult, Text, cast, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.governance.people import Alias, Aliases, Kind, batches, plain
-from app.packs.teams.models import TeamQuestion, TeamTask
+from app.packs.teams.client_repository import ClientRepository
+from app.packs.teams.models import Client, TeamQuestion, TeamTask
 from app.packs.teams.repository import QuestionRepository, TaskRepository
 
 
 class TeamQuestionsOfPerson:
-    """`PersonStore` of questions that a person asked, or that name them as their subject; all of it goes."""
+    """`PersonStore` of questions that a person asked, that name them as their subject, or for which a member looked at
+    something of theirs: what was said of it is in the answer. All of such a question goes; it can be asked again.
+
+    Comes before the store of clients, by whose addresses it finds what their contacts wrote.
+    """
 
     name = "team_questions"
 
@@ -42,10 +47,23 @@ class TeamQuestionsOfPerson:
         return erased
 
     async def _ids(self, session: AsyncSession, tenant_id: str, known: Aliases) -> set[str]:
-        rows = QuestionRepository(session, tenant_id)
         found: set[str] = set()
         for names in batches(known.of(*Kind)):
-            found |= {row.id for row in await rows.all(_about(names))}
+            asked = select(TeamQuestion.id).where(TeamQuestion.tenant_id == tenant_id, _about(names))
+            found |= set(await session.scalars(asked))
+        clients = await self._clients(session, tenant_id, known)
+        for name in {*known.of(Kind.EMAIL, Kind.RECORD, Kind.USER), *clients}:
+            looked = func.lower(cast(TeamTask.tools, Text)).contains(f'"{name.lower()}"', autoescape=True)
+            saw = select(TeamTask.question_id).where(TeamTask.tenant_id == tenant_id, looked)
+            found |= set(await session.scalars(saw))
+        return found
+
+    async def _clients(self, session: AsyncSession, tenant_id: str, known: Aliases) -> set[str]:
+        """The ids of clients whose contact the person is: what they wrote was quoted as the client's words."""
+        found: set[str] = set()
+        for emails in batches(known.of(Kind.EMAIL)):
+            rows = await ClientRepository(session, tenant_id).all(func.lower(Client.email).in_(emails))
+            found |= {name for row in rows for name in (row.id, row.external_id, row.name)}
         return found
 
 

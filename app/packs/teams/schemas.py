@@ -84,11 +84,15 @@ class Evidence(BaseModel):
 
 
 class ToolUse(BaseModel):
-    """A member's call of a tool. `problem` is one sentence, empty where the call was done."""
+    """A member's call of a tool. `problem` is one sentence, empty where the call was done.
+
+    `seen` are the ids and addresses of what it gave back: by them a person is found in what was asked.
+    """
 
     tool: str
     state: str
     problem: str
+    seen: list[str]
     duration_ms: float
 
 

@@ -26,6 +26,7 @@ STORES = {
     "claims",
     "treatments",
     "clients",
+    "team_questions",
     "chat",
     "integrations",
     "decisions",
