@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.clock import Clock
@@ -16,6 +17,7 @@ from app.storage.db import Database
 from app.storage.repository import TenantRepository
 
 _AT_A_TIME: Final = 500
+_ANSWERS: Final = cast(Table, ModelAnswer.__table__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class AnswerRepository(TenantRepository[ModelAnswer]):
     async def insert(self, rows: Sequence[dict[str, Any]]) -> None:
         """Rows whose key is there already change nothing."""
         dialect = postgresql if self.session.get_bind().dialect.name == "postgresql" else sqlite
-        insert = dialect.insert(ModelAnswer).values([row | {"tenant_id": self.tenant_id} for row in rows])
-        await self.session.execute(insert.on_conflict_do_nothing(index_elements=["tenant_id", "key"]))
+        insert = dialect.insert(_ANSWERS).on_conflict_do_nothing(index_elements=["tenant_id", "key"])
+        await self.session.execute(insert, [row | {"tenant_id": self.tenant_id} for row in rows])
 
 
 class AnswerStore:

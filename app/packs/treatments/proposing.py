@@ -15,7 +15,8 @@ def _one_line(text: Any) -> Any:
     """Printable characters on one line, at most `MAX_REASON`."""
     if not isinstance(text, str):
         return text
-    return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())[:MAX_REASON]
+    shown = text if text.isprintable() else "".join(mark if mark.isprintable() else " " for mark in text)
+    return " ".join(shown.split())[:MAX_REASON]
 
 
 class ModelProposal(BaseModel):

@@ -162,8 +162,8 @@ async def test_a_cut_off_answer_keeps_its_whole_pieces(db: Database, clock: Stil
         said = await whole(request)
         if len(profiles_in(request)) < 4:
             return said
-        # In the middle of the third piece.
-        text = said.text[: said.text.index('{"profile":3') + 40]
+        # In the third piece, after the first of its two proposals.
+        text = said.text[: said.text.index('{"treatment":"email"', said.text.index('{"profile":3'))]
         return ModelReply(text, (), said.usage, said.model, "length", 0.001)
 
     async with desk(db, clock, cut) as at:

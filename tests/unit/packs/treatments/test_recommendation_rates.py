@@ -68,9 +68,10 @@ def test_neighbours_tell_what_the_traits_one_by_one_do_not() -> None:
         for (side, way), chance in pairs.items()
         for n in range(20)
     ]
-    up, down = (rate(rows, {"is.side": "left", "is.way": way, "is.town": "new"}).chance for way in ("up", "down"))
-    assert up > 0.4
-    assert down < 0.15
+    up, down = (rate(rows, {"is.side": "left", "is.way": way, "is.town": "new"}) for way in ("up", "down"))
+    assert up.chance > 0.4
+    assert down.chance < 0.15
+    assert up.trials > 200
 
 
 def test_fingerprints_that_differ_beyond_chance_are_drawn_less() -> None:
