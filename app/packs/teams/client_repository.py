@@ -81,13 +81,12 @@ class SignalRepository(TenantRepository[ClientSignal]):
 
     async def add_new(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """How many were not there yet by their key; the others stay as they are."""
+        if not rows:
+            return 0
         dialect = postgresql if self.session.get_bind().dialect.name == "postgresql" else sqlite
-        added = 0
-        for start in range(0, len(rows), AT_ONCE):
-            batch = [{**row, "tenant_id": self.tenant_id} for row in rows[start : start + AT_ONCE]]
-            insert = dialect.insert(ClientSignal).values(batch).on_conflict_do_nothing().returning(ClientSignal.id)
-            added += len((await self.session.scalars(insert)).all())
-        return added
+        insert = dialect.insert(ClientSignal.__table__).on_conflict_do_nothing().returning(ClientSignal.id)
+        own = [{**row, "tenant_id": self.tenant_id} for row in rows]
+        return len((await self.session.execute(insert, own)).all())
 
     async def forget_solved(self, client_id: str, source: str, open_refs: Collection[str]) -> None:
         """Takes back that these tickets were solved: the vendor has them open again."""

@@ -21,6 +21,6 @@ class HealthRoom:
     def of(cls, kit: Kit) -> "HealthRoom":
         ports = kit.ports
         syncer = Syncer(ports.db, ports.clock, kit.metrics, ports.code, ports.accounts)
-        scoring = Scoring(kit, syncer, SentimentLexicon.load())
+        scoring = Scoring(kit, syncer, SentimentLexicon())
         service = ClientService(kit, scoring)
         return cls(service, HealthJobs(kit, scoring), SampleClients(kit, service))

@@ -46,7 +46,7 @@ def build(kit: Kit) -> PackRuntime:
 
 
 def tools(ports: Ports) -> tuple[Tool, ...]:
-    return build_client_tools(ports, SentimentLexicon.load())
+    return build_client_tools(ports, SentimentLexicon())
 
 
 TEAMS = Pack(

@@ -226,7 +226,7 @@ class Code:
 
 def scoring_over(service: Service, crm: Crm) -> Scoring:
     kit = service.container.kit
-    return Scoring(kit, Syncer(kit.ports.db, kit.ports.clock, kit.metrics, Code(), crm), SentimentLexicon.load())
+    return Scoring(kit, Syncer(kit.ports.db, kit.ports.clock, kit.metrics, Code(), crm), SentimentLexicon())
 
 
 async def row_of(service: Service, name: str) -> Client:
@@ -317,7 +317,7 @@ async def test_the_nights_job_runs_over_every_client(service: Service, name: str
 
 
 def tool(service: Service, wanted: str) -> Tool:
-    tools = build_client_tools(service.container.kit.ports, SentimentLexicon.load())
+    tools = build_client_tools(service.container.kit.ports, SentimentLexicon())
     return next(one for one in tools if one.name == wanted)
 
 
@@ -355,9 +355,7 @@ async def test_members_see_no_other_tenants_client_and_no_repository_that_no_cli
             await use(service, wanted, rival, client=name)
     assert (await use(service, "client_list", rival))["clients"] == []
     assert "no 'repository'" in (await use(service, "code_activity", client=name))["problem"]
-    assert {one.effect.value for one in build_client_tools(service.container.kit.ports, SentimentLexicon.load())} == {
-        "read"
-    }
+    assert {one.effect.value for one in build_client_tools(service.container.kit.ports, SentimentLexicon())} == {"read"}
 
 
 async def test_the_sample_tells_its_stories_once(service: Service) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from app.packs.teams.sentiment import MOST_READ, Mood, SentimentLexicon
 from tests.support.examples import examples
 
-LEXICON = SentimentLexicon.load()
+LEXICON = SentimentLexicon()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""Clients and their health, the same on the embedded database and on PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.agent.tools import ToolContext
+from app.packs.teams.client_tools import build_client_tools
+from app.packs.teams.sentiment import SentimentLexicon
+from app.principal import Principal, Role
+from tests.support.service import TENANT, Service, running
+
+PATH = "/v1/teams/clients"
+ADMIN = Principal(TENANT, "test", Role.ADMIN)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
+    postgres = request.param == "postgres"
+    where: dict[str, Any] = {"database_url": request.getfixturevalue("fresh_postgres_url")} if postgres else {}
+    async with running(tmp_path, knowledge=False, **where) as found:
+        yield found
+
+
+async def test_clients_come_in_once_are_scored_and_go_whole(service: Service) -> None:
+    load = service.container.runtimes["teams"].load_sample
+    assert load is not None
+    assert (await load(ADMIN), await load(ADMIN)) == (263, 0)
+    listed = (await service.client.get(f"{PATH}?state=at_risk")).json()["items"]
+    assert {one["external_id"] for one in listed} == {"borealis-foods", "cumbre-fresca"}
+    used = next(one for one in build_client_tools(service.container.kit.ports, SentimentLexicon()))
+    rows = (await used.run(ToolContext(ADMIN, "k", "s"), used.args()))["clients"]
+    assert [one["id"] for one in rows][:2] == ["borealis-foods", "cumbre-fresca"]
+    score = (await service.client.post(f"{PATH}/borealis-foods/score")).json()
+    assert sum(one["points"] for one in score["factors"]) == pytest.approx(score["score"], abs=0.02)
+    assert "Open tickets: 4 " in score["factors"][1]["sentence"]
+    assert score["trend"]["direction"] == "down"
+    assert (await service.client.delete("/v1/people/j.lind@borealisfoods.example")).json()["erased"]["clients"] > 5
+    assert (await service.client.delete(f"{PATH}/borealis-foods")).status_code == 204
+    assert (await service.client.get(f"{PATH}/borealis-foods")).status_code == 404
