@@ -81,6 +81,10 @@ async def test_what_is_freed_goes_to_the_queue_and_a_change_of_limits_is_carried
     assert (newest["number"], newest["method"], newest["gap"], newest["usage"]) == (2, "exact", 0, {"call_back": 2})
     assert newest["constraints"]["per_day"] == {"call_back": 2}
     assert "plan" not in newest
+    worth = await get(service, f"runs/{run_id}/evaluation")
+    assert {arm["name"]: arm["customers"] for arm in worth["arms"]} == {"decided": 3, "control": 0, "call_back": 2}
+    told = await get(service, "forecast", horizon=3)
+    assert [(one["treatment"], len(one["points"])) for one in told["treatments"]] == [("call_back", 3)]
 
 
 async def until_held(service: Service, run_id: str, customers: set[str]) -> None:
