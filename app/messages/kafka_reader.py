@@ -113,9 +113,7 @@ class Reader(threading.Thread):
         settings = {**topics.connection, "group.id": f"{name}.readers", "enable.auto.commit": False}
 
         def from_now_on(consumer: Consumer) -> None:
-            known = consumer.list_topics(name, timeout=3).topics[name].partitions
-            ends = [(number, consumer.get_watermark_offsets(TopicPartition(name, number))[1]) for number in known]
-            consumer.assign([TopicPartition(name, number, end) for number, end in ends])
+            consumer.assign(ends_of(consumer, name))
 
         return cls(topics, [name], Consumer(settings), from_now_on, loop, take, producer)
 
@@ -177,3 +175,13 @@ class Reader(threading.Thread):
         """Blocks until the thread ended; stored offsets are committed."""
         self._leaving.set()
         self.join(timeout=15)
+
+
+def ends_of(consumer: Consumer, name: str) -> list[TopicPartition]:
+    """Where each partition of the topic ends now. Raises KafkaException where it has none yet, as one that was made a
+    moment ago: what is assigned once is all that is ever read."""
+    topic = consumer.list_topics(name, timeout=3).topics[name]
+    if topic.error is not None or not topic.partitions:
+        raise KafkaException(topic.error or KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+    ends = [(number, consumer.get_watermark_offsets(TopicPartition(name, number))) for number in topic.partitions]
+    return [TopicPartition(name, number, end) for number, (_, end) in ends]
