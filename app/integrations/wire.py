@@ -68,8 +68,10 @@ def read_rows(vendor: str, what: str, rows: Any, read: Callable[[Any], T | None]
     try:
         return [found for found in map(read, _listed(rows)) if found is not None]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        detail = f"{vendor} gave {what} in a shape that cannot be read ({type(error).__name__}): try again later."
-        raise IntegrationError(detail, retryable=True) from error
+        detail = (
+            f"{vendor} gave {what} in a shape that cannot be read ({type(error).__name__}): tell whoever runs Trellis."
+        )
+        raise IntegrationError(detail, retryable=False) from error
 
 
 def _listed(rows: Any) -> Iterable[Any]:

@@ -23,6 +23,7 @@ from app.packs.teams.new_signals import CODE, CRM, NewSignal
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 
+BEFORE: Final = "so this score rests on what was known before"
 _LONGEST_KEY: Final = 128
 _LABELS: Final = (
     ("urgent", ("urgent", "critical", "blocker", "p0")),
@@ -37,7 +38,8 @@ log = structlog.get_logger(__name__)
 class Outages:
     """Vendors that were found away in one round: nobody waits for them a second time."""
 
-    sentences: dict[tuple[str, str], str] = field(default_factory=dict)
+    found: set[tuple[str, str]] = field(default_factory=set)
+    """Tenant and source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,16 @@ class Syncer:
         self, source: str, what: str, client: Client, outages: Outages, read: Callable[[Client], Awaitable[News]]
     ) -> list[str]:
         place = (client.tenant_id, source)
-        if place in outages.sentences:
-            return [outages.sentences[place]]
+        if place in outages.found:
+            return [f"{what} was away when others were read, {BEFORE}."]
         try:
             news = await read(client)
         except TrellisError as error:
-            sentence = f"{what} could not be read, so this score rests on what was known before: {error.detail}"
             if isinstance(error, IntegrationError) and error.retryable:
-                outages.sentences[place] = sentence
+                outages.found.add(place)
             self._metrics.teams_syncs.labels(source=source, result="failed").inc()
             log.warning("teams.sync_failed", source=source, client_id=client.id, error=error.code)
-            return [sentence]
+            return [f"{what} could not be read, {BEFORE}: {error.detail}"]
         await self._store(client, source, news)
         self._metrics.teams_syncs.labels(source=source, result="done").inc()
         return [f"{what} has more on this client than was read: the newest counted."] if news.cut else []

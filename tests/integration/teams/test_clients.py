@@ -20,7 +20,7 @@ from app.packs.teams.health_jobs import HEALTH_JOB, HealthJobs
 from app.packs.teams.models import Client
 from app.packs.teams.scoring import AFTERWARDS, Scoring
 from app.packs.teams.sentiment import SentimentLexicon
-from app.packs.teams.syncing import Outages, Syncer
+from app.packs.teams.syncing import BEFORE, Outages, Syncer
 from app.principal import Principal, Role
 from tests.support.jobs import until
 from tests.support.service import TENANT, Service, running
@@ -263,10 +263,13 @@ async def test_a_vendor_that_is_away_is_told_in_the_score_and_asked_once_a_round
     await put(service, *clients)
     crm, outages = Crm(AWAY), Outages()
     scoring = scoring_over(service, crm)
+    notes = []
     for client in clients:
         row = await scoring.score(ADMIN, await row_of(service, client["external_id"]), sync=True, outages=outages)
         assert row is not None
-        assert row.notes == [f"The CRM could not be read, so this score rests on what was known before: {AWAY.detail}"]
+        notes += row.notes
+    assert notes[0] == f"The CRM could not be read, {BEFORE}: {AWAY.detail}"
+    assert notes[1:] == [f"The CRM was away when others were read, {BEFORE}."] * 2
     assert crm.asked == 1
 
 
