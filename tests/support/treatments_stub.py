@@ -77,17 +77,18 @@ class TreatmentsStub(ModelStub):
 
     def _said(self, body: Mapping[str, Any]) -> tuple[str, str]:
         asked = body["messages"][-1]["content"]
-        profiles = [orjson.loads(line) for line in asked.splitlines() if line.startswith('{"profile"')]
-        breakage = self._breakage(asked)
+        lines = [line for line in asked.splitlines() if line.startswith('{"profile"')]
+        profiles = [orjson.loads(line) for line in lines]
+        breakage = self._breakage(lines)
         text = answer(profiles, breakage)
         if breakage == "garbled":
             text = text[: len(text) // 2]
         most = body.get("max_tokens") or body.get("max_completion_tokens")
         return (text[: 4 * most], "length") if most and estimate_tokens(text) > most else (text, "stop")
 
-    def _breakage(self, asked: str) -> Breakage | None:
+    def _breakage(self, lines: list[str]) -> Breakage | None:
         """The same for the same question asked as often."""
-        digest = hashlib.sha256(asked.split("\n", 1)[1].encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         self._times_asked[digest] += 1
         chance = random.Random(f"{self.seed} {digest} {self._times_asked[digest]}")
         return chance.choice(KINDS) if chance.random() < self._broken else None
