@@ -118,7 +118,7 @@ class Mounts:
         )
 
     async def _observed(self, mounted: Mounted, call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        started, outcome = time.perf_counter(), "cancelled"
+        started, outcome = time.perf_counter(), "failed"
         with spans.span(spans.MCP_CALL, {spans.MCP_SERVER: mounted.server, spans.TOOL: mounted.tool}) as span:
             try:
                 result = await call()

@@ -170,7 +170,7 @@ _TOOLS = (
             "outcome",
             (
                 *("done", "failed", "denied", "waiting_approval", "parked", "skipped"),
-                *("unreachable", "timeout", "broken", "lied", "cancelled"),
+                *("unreachable", "timeout", "broken", "lied"),
             ),
         ),
     ),

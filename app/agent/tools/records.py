@@ -112,18 +112,22 @@ class WritesOfPerson:
         """`secret`: of the marks that stand for a person (`person_mark`)."""
         self._secret = secret
 
-    async def aliases(self, _session: AsyncSession, tenant_id: str, known: Aliases) -> set[Alias]:
-        """Writes that other agents asked for name the person by a mark."""
-        addresses = [Alias(Kind.EMAIL, address) for address in known.of(Kind.EMAIL)]
-        return {Alias(Kind.RECORD, person_mark(self._secret, tenant_id, address)) for address in addresses}
+    async def aliases(self, _session: AsyncSession, _tenant_id: str, _known: Aliases) -> set[Alias]:
+        return set()
 
     async def export(self, session: AsyncSession, tenant_id: str, known: Aliases) -> list[dict[str, Any]]:
-        found = [await export_subjects(session, tenant_id, batch) for batch in batches(_subjects(known))]
+        found = [
+            await export_subjects(session, tenant_id, batch) for batch in batches(self._subjects(tenant_id, known))
+        ]
         return [row for rows in found for row in rows]
 
     async def erase(self, session: AsyncSession, tenant_id: str, known: Aliases) -> int:
-        return sum([await erase_subjects(session, tenant_id, batch) for batch in batches(_subjects(known))])
+        return sum(
+            [await erase_subjects(session, tenant_id, batch) for batch in batches(self._subjects(tenant_id, known))]
+        )
 
-
-def _subjects(known: Aliases) -> list[str]:
-    return known.of(Kind.DECISION, Kind.RECORD)
+    def _subjects(self, tenant_id: str, known: Aliases) -> list[str]:
+        """Decisions, records, and the marks by which writes that other agents asked for name a person."""
+        addresses = [Alias(Kind.EMAIL, address) for address in known.of(Kind.EMAIL)]
+        marks = [person_mark(self._secret, tenant_id, address) for address in addresses]
+        return known.of(Kind.DECISION, Kind.RECORD) + marks
