@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -32,6 +33,7 @@ WindowOption = Annotated[str, typer.Option("--window", help="HH:MM-HH:MM in UTC:
 Priority = Annotated[int, typer.Option("--priority", min=0, max=9, help="The highest goes first.")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0.01, max=1_000_000, help="USD; it pauses there.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed holds the same customers back.")]
+AsOf = Annotated[datetime | None, typer.Option("--as-of", help="UTC; histories end there. Now where not given.")]
 Allocate = Annotated[bool, typer.Option("--allocate/--propose-only", help="Whether to allocate in the end.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch it to its end.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN")]
@@ -56,6 +58,7 @@ def _add_run(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> No
         priority: Priority = 0,
         max_cost: MaxCost = None,
         seed: Seed = None,
+        as_of: AsOf = None,
         allocate: Allocate = True,
         wait: Wait = False,
         tenant: TenantOption = LOCAL,
@@ -64,7 +67,14 @@ def _add_run(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> No
         if segment is not None and file is not None:
             raise InvalidInput("Give --segment or --file, not both.")
         try:
-            options = RunOptions(window=window, priority=priority, max_cost_usd=max_cost, seed=seed, allocate=allocate)
+            options = RunOptions(
+                window=window,
+                priority=priority,
+                max_cost_usd=max_cost,
+                seed=seed,
+                allocate=allocate,
+                as_of=None if as_of is None else as_of.replace(tzinfo=UTC),
+            )
         except ValidationError as error:
             raise InvalidInput(f"The run cannot be started: {sentence_of(error)}.") from None
 
