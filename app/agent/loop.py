@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -12,8 +13,8 @@ from pydantic import BaseModel
 from app.agent.answers import RoutedReply
 from app.agent.budgets import NO_CAPS, Caps, Tally, refuse_request
 from app.agent.model import Message, ModelRequest, TextDelta, Usage
-from app.agent.parsing import InvalidAnswer, parse_answer
 from app.agent.once import OnceSpec
+from app.agent.parsing import InvalidAnswer, parse_answer
 from app.agent.prompts import Prompt
 from app.agent.routing import DeadlineExceeded, ModelRouter
 from app.agent.steps import AgentFailed, Bounded, Run, Steps, Tell
@@ -45,7 +46,13 @@ class AgentSpec(Generic[Answer]):
     answer_schema: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "answer_schema", self.answer.model_json_schema())
+        object.__setattr__(self, "answer_schema", _schema_of(self.answer))
+
+
+# A millisecond and more each time, and a team makes a spec for every run of a member.
+@lru_cache(maxsize=128)
+def _schema_of(answer: type[BaseModel]) -> Mapping[str, Any]:
+    return answer.model_json_schema()
 
 
 @dataclass(frozen=True, slots=True)

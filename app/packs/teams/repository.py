@@ -23,9 +23,10 @@ class TaskRepository(TenantRepository[TeamTask]):
         found: Sequence[TeamTask] = (await self.session.scalars(query)).all()
         return found
 
-    def write(self, question_id: str, done: Sequence[Done], now: datetime) -> None:
-        for one in done:
-            self.add(TeamTask(**_columns(one), id=new_id("task"), created_at=now, question_id=question_id))
+    def write(self, question_id: str, done: Sequence[Done], now: datetime) -> list[TeamTask]:
+        """The rows, in the order of `done`."""
+        made = [TeamTask(**_columns(one), id=new_id("task"), created_at=now, question_id=question_id) for one in done]
+        return [self.add(row) for row in made]
 
 
 def _columns(one: Done) -> dict[str, Any]:

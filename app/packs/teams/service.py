@@ -1,10 +1,10 @@
 """Questions to teams: asked, answered in time, written down; no session is held while an agent works."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -30,6 +30,7 @@ from app.packs.teams.views import PROBLEM, head, question_out
 from app.principal import Principal, Role
 from app.telemetry import spans
 
+Result = TypeVar("Result")
 PACK: Final = "teams"
 _STOPPED_S: Final = 30.0
 _log = structlog.get_logger(__name__)
@@ -76,9 +77,9 @@ class TeamService:
             raise
         answer = _answer(outcome)
         state = _state(outcome, answer)
-        await self._surely(self._finish(begun, state, answer.model_dump()))
+        written = await self._surely(self._finish(begun, state, answer.model_dump()))
         self._count(begun, state.value)
-        return await self.get(principal, begun.asked.question_id)
+        return written
 
     async def get(self, principal: Principal, question_id: str) -> QuestionOut:
         """Raises NotFound."""
@@ -143,7 +144,7 @@ class TeamService:
         if "\0" in body.question or "\0" in body.subject:
             raise InvalidInput("The question holds the character U+0000: take it out.")
 
-    async def _finish(self, begun: _Begun, state: QuestionState, answer: dict[str, Any]) -> None:
+    async def _finish(self, begun: _Begun, state: QuestionState, answer: dict[str, Any]) -> QuestionOut:
         """The question's end with all its tasks and the audit entry, in one transaction."""
         run, now, principal = begun.run, self._kit.ports.clock(), begun.asked.principal
         async with self._kit.ports.db.transaction() as session:
@@ -152,16 +153,17 @@ class TeamService:
             row.plan = [one.task.model_dump() for one in run.done]
             row.tokens, row.cost_micros = run.purse.tokens, run.purse.cost_micros
             row.duration_ms = run.time.elapsed_s * 1000
-            TaskRepository(session, principal.tenant_id).write(row.id, run.done, now)
+            tasks = TaskRepository(session, principal.tenant_id).write(row.id, run.done, now)
             data = {"team": row.team, "state": state, "tasks": len(run.done), "cost_micros": row.cost_micros}
             await self._kit.audit.record(session, principal, "team.answered", row.id, data)
+            return question_out(row, tasks, now)
 
-    async def _surely(self, work: Any) -> None:
+    async def _surely(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Runs the work to its end also where who waits for it goes away."""
         task = asyncio.create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
     def _count(self, begun: _Begun, outcome: str) -> None:
         metrics, team, run = self._kit.metrics, begun.asked.team.name, begun.run

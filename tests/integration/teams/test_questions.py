@@ -9,6 +9,9 @@ import orjson
 import pytest
 import pytest_asyncio
 import yaml
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 
 from app.agent.budget_store import DailyCaps
@@ -20,6 +23,7 @@ from app.packs.teams.models import QuestionState, TaskState
 from app.packs.teams.schemas import QuestionIn, QuestionOut
 from app.packs.teams.service import TeamService
 from app.principal import Principal, Role
+from app.telemetry import spans
 from tests.support.service import TENANT, Service, running
 from tests.support.teams import (
     ASKER,
@@ -113,6 +117,21 @@ async def test_what_happened_is_in_rows_audit_and_metrics(house: Service) -> Non
     assert (value("trellis_teams_tasks_total", {"member": "tickets", "state": "done"}) or 0) >= 1
     with pytest.raises(NotFound):
         await (await crew(house, playing())).get(Principal("rival", "key", Role.ADMIN), found.id)
+
+
+async def test_one_trace_has_a_span_for_each_member(house: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "tracer", lambda: provider.get_tracer("test"))
+    await ask(await crew(house, playing()))
+    found = exporter.get_finished_spans()
+    [question] = [span for span in found if span.name == "team.question"]
+    members = [span for span in found if span.name == "team.member"]
+    assert [dict(span.attributes or {})["trellis.team.member"] for span in members] == ["activity", "tickets"]
+    assert {span.context.trace_id for span in found} == {question.context.trace_id}
+    assert all(span.parent and span.parent.span_id == question.context.span_id for span in members)
+    runs = [span for span in found if span.name == "agent.run"]
+    assert len(runs) == 4, "a planner, two members, a joiner"
 
 
 async def test_a_member_that_never_ends_looking_up_is_stopped(house: Service) -> None:
