@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -161,7 +161,7 @@ class Batcher:
                 spec,
                 question.prompt,
                 values={"catalogue": question.catalogue, "profiles": lines},
-                facts=_facts(numbered),
+                facts={"profiles": numbered},
                 subject_id=question.run_id,
                 deadline_s=self._limits.deadline_s,
                 tally=own,
@@ -199,10 +199,6 @@ def expected_tokens(profiles: Sequence[Profile]) -> int:
 
 def _tokens(profile: Profile) -> int:
     return TOKENS_A_PROFILE + TOKENS_A_PROPOSAL * len(profile.options)
-
-
-def _facts(numbered: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"profiles": numbered}
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
