@@ -374,6 +374,7 @@ _RECOMMENDATION = (
         "treatments_model_batch_size",
         "Profiles of customers in one model call.",
         buckets=(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 50.0, 100.0),
+        unit="",
     ),
 )
 
