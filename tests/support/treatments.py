@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert, select
 
-from app.clock import Clock, system_clock
+from app.clock import system_clock
 from app.errors import InvalidInput
 from app.governance.audit import Audit
 from app.ids import new_id
@@ -186,13 +186,12 @@ async def bench(
     db: Database,
     url: str,
     *,
-    clock: Clock = system_clock,
     lanes: int = 2,
     executor: str = "embedded",
     worker: bool = True,
 ) -> AsyncIterator[Bench]:
     """Ready to start runs, whose agents may be told what to do first."""
-    metrics = Metrics(CollectorRegistry())
+    metrics, clock = Metrics(CollectorRegistry()), system_clock
     jobs = Jobs(url, metrics=metrics, executor_id=executor, dead_after_s=3.0)
     messenger, agents, killed = LocalMessenger(metrics), Agents(db), set[str]()
     kit: Any = SimpleNamespace(

@@ -82,9 +82,11 @@ def _add_run(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> No
             return await _started(kit, principal, options, segment, file)
 
         made = run(work, tenant)
-        out.print(f"The run {made.id} is queued.")
+        queued = f"The run {made.id} is queued."
         if wait:
-            _watched(run, out, made.id, tenant)
+            _watched(run, out, made.id, tenant, queued)
+        else:
+            out.print(queued)
 
     @commands.command("watch")
     def watch_run(run_id: RunArgument, tenant: TenantOption = LOCAL) -> None:
@@ -112,7 +114,7 @@ async def _started(
             return await service.create_of(session, principal, options, external_ids(kind, opened))
 
 
-def _watched(run: CommandRunner, out: PlainConsole, run_id: str, tenant: str) -> None:
+def _watched(run: CommandRunner, out: PlainConsole, run_id: str, tenant: str, first: str = "") -> None:
     """Raises typer.Exit with 1 where the run did not come to its end."""
 
     async def work(kit: Kit, principal: Principal) -> RunOut:
@@ -123,6 +125,8 @@ def _watched(run: CommandRunner, out: PlainConsole, run_id: str, tenant: str) ->
         return await watch(look, out)
 
     try:
+        if first:
+            out.print(first)
         ended = run(work, tenant)
     except KeyboardInterrupt:
         out.print(f"The run goes on. Look at it: trellis treatments show {run_id}; end it: trellis treatments cancel "

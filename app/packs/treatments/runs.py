@@ -153,5 +153,6 @@ class RunService:
         return out
 
     async def _out(self, session: AsyncSession, run: Run) -> RunOut:
-        rate = await ChunkRepository(session, run.tenant_id).rate(run.id)
+        works = run.state == RunState.RUNNING
+        rate = await ChunkRepository(session, run.tenant_id).rate(run.id) if works else None
         return RunOut.of(run, rate, self._kit.ports.clock())

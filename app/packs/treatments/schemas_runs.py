@@ -63,9 +63,12 @@ class ResumeIn(BaseModel):
 
 
 class RunOut(BaseModel):
-    """`finished` of `total` customers have a result, `set_aside` of them without a decision. `rate` is customers a
-    second over the newest chunks. `projected_cost_usd` goes by what customers have cost so far. `seconds_left` is None
-    where nothing is known of it, or the run does not work now."""
+    """`finished` of `total` customers have a result, `set_aside` of them without a decision.
+
+    `rate` is customers a second over the newest chunks, and over the whole run once it does not work any more.
+    `projected_cost_usd` goes by what customers have cost so far. `seconds_left` is None where nothing is known of it,
+    or the run does not work now.
+    """
 
     id: str
     state: RunState

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from app.errors import BudgetExceeded, Conflict, InvalidInput
 from app.messages.base import NoAnswer
+from app.packs.treatments.chunks import DIED
 from app.packs.treatments.models import Customer, Result, Run, RunChunk
 from app.packs.treatments.schemas_runs import ResumeIn
 from app.packs.treatments.stages import RecommendationAsked
@@ -315,10 +316,14 @@ async def test_a_customer_over_whom_the_process_dies_twice_is_set_aside(work: Be
         [one, *_] = (await session.scalars(select(Customer.id).order_by(Customer.id))).all()
         await session.execute(update(RunChunk).values(alone=True, trying=one, deaths=1))
         chunk_id = (await session.scalars(select(RunChunk.id))).one()
+    again = asyncio.create_task(work.chunks.work(TENANT, run_id, chunk_id))
+    await until(lambda: gate.waiting == 2, "the others are tried alone")
     gate.open()
-    assert await work.chunks.work(TENANT, run_id, chunk_id) in ("done", "repeated")
     await work.reaches(run_id, "done")
-    await once_each(work, run_id, 3)
+    assert await again in ("done", "repeated")
+    assert await once_each(work, run_id, 3) == {"proposed": 2, "set_aside": 1}
+    aside = [result for result in await work.results(run_id) if result.state == "set_aside"]
+    assert [(result.customer_id, result.reason) for result in aside] == [(one, f"run: {DIED}")]
 
 
 async def test_customers_erased_meanwhile_are_left_out(work: Bench) -> None:
