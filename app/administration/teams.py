@@ -61,8 +61,8 @@ def _show_event(event: Sent) -> None:
             out.print(f"[{task['number']}] {task['member']}: {task['question']}{after}", style="dim", highlight=False)
     elif event.name == "task_ended":
         said = data["problem"] or f"{len(data['evidence'])} pieces of evidence"
-        line = f"[{data['number']}] {data['member']} is {data['state']} after {data['duration_ms'] / 1000:.1f} s: {said}"
-        out.print(line, style="dim", highlight=False)
+        took = f"{data['state']} after {data['duration_ms'] / 1000:.1f} s"
+        out.print(f"[{data['number']}] {data['member']} is {took}: {said}", style="dim", highlight=False)
     elif event.name == "answer":
         _show_question(data)
 
