@@ -14,7 +14,7 @@ from app.packs.treatments.allocation.bound import Relaxed
 from app.packs.treatments.allocation.classes import Ints
 from app.packs.treatments.allocation.greedy import fill, ordered
 from app.packs.treatments.allocation.milp import Answer, Part, Program, solve_whole
-from app.packs.treatments.allocation.model import Model
+from app.packs.treatments.allocation.model import UNLIMITED, Model
 from app.packs.treatments.allocation.pricing import Pricing, nearest
 
 _CORES: Final = (600, 3_000, 12_000, 48_000)
@@ -22,6 +22,8 @@ _CORES: Final = (600, 3_000, 12_000, 48_000)
 _NODES: Final = 500
 """Looked at in a core that can prove nothing: it is there for a better plan, which makes the next core smaller."""
 _SHARE_OF_TIME: Final = 0.2
+_BLOCK: Final = 3_000
+_NEAR: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,14 @@ class Search:
         score = self.model.score_of(start)
         found = Found(start, score, max(score, relaxed.bound), improved=False, core_options=0)
         found = self._better(found, fill(self.model, ordered(self.model, relaxed.worth, self.seed)))
-        finished = found.optimal
         for size in _CORES:
-            if not finished and self._left() > 0:
-                found, finished = self._core(found, relaxed, size)
+            if found.optimal or self._left() <= 0:
+                break
+            found, finished = self._core(found, relaxed, size)
+            if finished:
+                break
+            if size == _CORES[0]:
+                found = self._swept(found, relaxed)
         return found
 
     def _left(self) -> float:
@@ -77,8 +83,8 @@ class Search:
         slack = relaxed.slack(found.score)
         part = self._part(relaxed, np.flatnonzero(relaxed.margin <= slack), slack)
         if part.options.size > size:
-            better = self._improved(replace(found, core_options=int(part.options.size)), relaxed, size)
-            return better, better.optimal
+            found = replace(found, core_options=int(part.options.size))
+            return (found, True) if size == _CORES[-1] else (self._improved(found, relaxed, size), False)
         answer = self._solved(part, self._left(), None)
         better = replace(self._better(found, answer.plan), core_options=int(part.options.size))
         bound = better.score if answer.proven else better.bound
@@ -87,17 +93,30 @@ class Search:
         return replace(better, bound=bound), True
 
     def _improved(self, found: Found, relaxed: Relaxed, size: int) -> Found:
-        """Looks for a better plan among those that differ from what the prices say, or, where those break a limit, from
-        the plan that is found, in the classes nearest to another choice only."""
+        """Looks for a better plan among those that differ from what the prices say only in the classes nearest to
+        another choice."""
         slack = relaxed.slack(found.score)
         near = nearest(self.model, relaxed, np.flatnonzero(relaxed.margin <= slack), size)
         part = self._part(relaxed, near, slack)
-        answer = self._solved(part, self._left() * _SHARE_OF_TIME, _NODES)
-        if answer.plan is None:
-            inside = np.isin(self.model.owner, near)
-            kept = replace(part, set_plan=np.where(inside, 0, found.plan))
-            answer = self._solved(kept, self._left() * _SHARE_OF_TIME, _NODES)
-        return self._better(found, answer.plan)
+        return self._better(found, self._solved(part, self._left() * _SHARE_OF_TIME, _NODES).plan)
+
+    def _swept(self, found: Found, relaxed: Relaxed) -> Found:
+        """Decides block after block of the classes anew while the others keep to the plan. A block drawn by chance has
+        about its share of what the plan uses, gets its share of what the plan leaves, and puts both to their best use.
+        For models where the prices leave thousands of choices equal, so that no small core can settle them."""
+        model = self.model
+        draw = np.random.default_rng(self.seed).permutation(model.count.size)
+        blocks = -(-model.options // _BLOCK)
+        for done, classes in enumerate(np.array_split(draw, blocks)):
+            if self._left() <= 0 or relaxed.bound - found.score <= _NEAR * abs(relaxed.bound):
+                break
+            ours = np.isin(model.owner, classes)
+            options = np.flatnonzero(ours)
+            part = Part(options, model.units[options], np.where(ours, 0, found.plan), self.missing)
+            shared = _shared(model, found.plan, blocks - done)
+            answer = solve_whole(Program(shared, part), self.seed, self._left() * _SHARE_OF_TIME, _NODES)
+            found = self._better(found, answer.plan)
+        return found
 
     def _solved(self, part: Part, seconds: float, nodes: int | None) -> Answer:
         return solve_whole(Program(self.model, part), self.seed, seconds, nodes)
@@ -113,3 +132,13 @@ class Search:
         upper = np.minimum(units, np.where(relaxed.loss == 0, units, affordable))
         options = np.flatnonzero(within & (upper > 0))
         return Part(options, upper[options], np.where(relaxed.chosen & ~within, units, 0), self.missing)
+
+
+def _shared(model: Model, plan: Ints, among: int) -> Model:
+    """The model with as much of each limit as the plan uses, and one part in `among` of what it leaves."""
+    used = model.used(plan)
+    limited = model.capacity != UNLIMITED
+    capacity = np.where(limited, used + -(-(model.capacity - used) // among), UNLIMITED)
+    spent = int(model.cost @ plan)
+    budget = None if model.budget is None else spent + -(-(model.budget - spent) // among)
+    return replace(model, capacity=capacity, budget=budget)
