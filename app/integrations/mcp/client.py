@@ -90,7 +90,11 @@ class Connection:
     async def refresh(self) -> None:
         """Asks again what the tools are. Raises as `call`."""
         self.stale = False
-        self.tools = await self._within(self._listed(), self._spec.timeout_s)
+        try:
+            self.tools = await self._within(self._listed(), self._spec.timeout_s)
+        except BaseException:
+            self.stale = True
+            raise
 
     async def call(self, tool: str, args: Mapping[str, Any]) -> RemoteResult:
         """Raises McpTimeout (the connection then takes no further call), McpBroken, McpLied, McpRefused."""
