@@ -83,8 +83,9 @@ class Search:
         slack = relaxed.slack(found.score)
         part = self._part(relaxed, np.flatnonzero(relaxed.margin <= slack), slack)
         if part.options.size > size:
-            found = replace(found, core_options=int(part.options.size))
-            return (found, True) if size == _CORES[-1] else (self._improved(found, relaxed, size), False)
+            if size == _CORES[-1]:
+                return replace(found, core_options=int(part.options.size)), True
+            return self._improved(found, relaxed, size), False
         answer = self._solved(part, self._left(), None)
         better = replace(self._better(found, answer.plan), core_options=int(part.options.size))
         bound = better.score if answer.proven else better.bound
@@ -98,7 +99,8 @@ class Search:
         slack = relaxed.slack(found.score)
         near = nearest(self.model, relaxed, np.flatnonzero(relaxed.margin <= slack), size)
         part = self._part(relaxed, near, slack)
-        return self._better(found, self._solved(part, self._left() * _SHARE_OF_TIME, _NODES).plan)
+        answer = self._solved(part, self._left() * _SHARE_OF_TIME, _NODES)
+        return self._better(replace(found, core_options=int(part.options.size)), answer.plan)
 
     def _swept(self, found: Found, relaxed: Relaxed) -> Found:
         """Decides block after block of the classes anew while the others keep to the plan. A block drawn by chance has
