@@ -64,16 +64,26 @@ def _add_files(router: APIRouter, db: Database) -> None:
         run_id: str, principal: CurrentPrincipal, state: State = None, treatment: TreatmentName = None
     ) -> StreamingResponse:
         """A cell that a spreadsheet would take for a formula begins with an apostrophe."""
-        files = await _files(db, principal, run_id, ResultFilter(state, treatment))
-        return StreamingResponse(files.csv(), media_type=CSV_TYPE, headers=_named(run_id, "csv"))
+        return await csv_file(db, principal, run_id, ResultFilter(state, treatment))
 
     @router.get(RESULTS + ".parquet", response_class=StreamingResponse, summary="The results as Parquet")
     async def results_parquet(
         run_id: str, principal: CurrentPrincipal, state: State = None, treatment: TreatmentName = None
     ) -> StreamingResponse:
-        files = await _files(db, principal, run_id, ResultFilter(state, treatment))
-        body = blocks(await files.parquet())
-        return StreamingResponse(body, media_type=PARQUET_TYPE, headers=_named(run_id, "parquet"))
+        return await parquet_file(db, principal, run_id, ResultFilter(state, treatment))
+
+
+async def csv_file(db: Database, principal: Principal, run_id: str, wanted: ResultFilter) -> StreamingResponse:
+    """Raises NotFound for a run that is not there."""
+    files = await _files(db, principal, run_id, wanted)
+    return StreamingResponse(files.csv(), media_type=CSV_TYPE, headers=_named(run_id, "csv"))
+
+
+async def parquet_file(db: Database, principal: Principal, run_id: str, wanted: ResultFilter) -> StreamingResponse:
+    """Raises NotFound for a run that is not there."""
+    files = await _files(db, principal, run_id, wanted)
+    body = blocks(await files.parquet())
+    return StreamingResponse(body, media_type=PARQUET_TYPE, headers=_named(run_id, "parquet"))
 
 
 async def _files(db: Database, principal: Principal, run_id: str, wanted: ResultFilter) -> ResultFiles:

@@ -18,6 +18,7 @@ from app.packs.treatments.evaluating import EvaluationStage
 from app.packs.treatments.journey_stage import JourneyStage
 from app.packs.treatments.lanes import PACK, Lanes
 from app.packs.treatments.offline import propose
+from app.packs.treatments.pages import build_pages
 from app.packs.treatments.people import TreatmentsOfPerson
 from app.packs.treatments.recommendation import PROMPT, RecommendationStage
 from app.packs.treatments.run_jobs import RunJobs
@@ -47,6 +48,7 @@ def build(kit: Kit) -> PackRuntime:
     return PackRuntime(
         router=router,
         batch_paths=(RUNS_PATH, *DATA_PATHS),
+        pages=build_pages(kit, lanes),
         jobs=(*jobs, *more_jobs),
         queues=(*queues, *more_queues),
         schedules=(*schedules, *more_schedules),

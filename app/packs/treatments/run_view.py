@@ -1,9 +1,9 @@
 """Runs as the terminal shows them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -57,7 +57,13 @@ def runs_table(runs: Sequence[RunOut]) -> Table:
     for run in runs:
         done = f"{run.finished}/{run.total}"
         table.add_row(
-            run.id, run.state, _scope(run), done, f"{run.cost_usd:.4f}", f"{run.created_at:%m-%d %H:%M}", run.reason
+            run.id,
+            run.state,
+            scope_in_words(run.scope),
+            done,
+            f"{run.cost_usd:.4f}",
+            f"{run.created_at:%m-%d %H:%M}",
+            run.reason,
         )
     return table
 
@@ -81,7 +87,7 @@ def _lines(run: RunOut) -> list[tuple[str, str]]:
     return [
         ("State", run.state),
         ("Reason", run.reason),
-        ("Over", _scope(run)),
+        ("Over", scope_in_words(run.scope)),
         ("Customers", f"{run.finished} of {run.total}, {run.set_aside} set aside"),
         ("Rate", rate),
         ("Chunks", f"{run.chunks}, {run.chunks_open} under way"),
@@ -97,7 +103,8 @@ def _lines(run: RunOut) -> list[tuple[str, str]]:
     ]
 
 
-def _scope(run: RunOut) -> str:
-    if "segment" in run.scope:
-        return f"segment {run.scope['segment']}"
-    return "a list" if "listed" in run.scope else "all"
+def scope_in_words(scope: Mapping[str, Any]) -> str:
+    """Whom a run is over."""
+    if "segment" in scope:
+        return f"segment {scope['segment']}"
+    return "a list" if "listed" in scope else "all"
