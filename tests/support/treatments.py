@@ -17,7 +17,7 @@ from app.ids import new_id
 from app.jobs.engine import Jobs
 from app.messages.local import LocalMessenger
 from app.packs.treatments.chunks import ChunkWork, Patience
-from app.packs.treatments.lanes import Lanes
+from app.packs.treatments.lanes import STOPPED, Lanes, SwitchedOff
 from app.packs.treatments.models import Catalogue, Customer, Result, Run
 from app.packs.treatments.run_jobs import RunJobs
 from app.packs.treatments.run_rows import RunRepository
@@ -64,6 +64,7 @@ class Agents:
         self.before: Callable[[RecommendationAsked], Awaitable[None]] | None = None
         self.cost_micros = 0
         self.refuse_allocation = False
+        self.switched_off = False
 
     def serve(self, messenger: LocalMessenger) -> None:
         messenger.serve(DATA, self.data)
@@ -91,6 +92,8 @@ class Agents:
         return RecommendationAnswered(answers, [], Spent(1, 10, self.cost_micros, 0))
 
     async def allocate(self, asked: RunAsked) -> RunAnswered:
+        if self.switched_off:
+            raise SwitchedOff(STOPPED, retry_after=60)
         if self.refuse_allocation:
             raise InvalidInput("There is no capacity table.")
         self.allocated.append(asked.run_id)

@@ -19,6 +19,7 @@ from app.packs.treatments.catalogue import CatalogueIn
 from app.packs.treatments.commands_runs import add_runs
 from app.packs.treatments.customers import CustomerService
 from app.packs.treatments.data_files import Part, parts_of
+from app.packs.treatments.demo import add_demo
 from app.packs.treatments.outcomes import Outcomes
 from app.packs.treatments.reading import read_customers, read_outcomes, sentence_of
 from app.packs.treatments.schemas import CatalogueOut
@@ -38,6 +39,7 @@ def build_commands(run: CommandRunner) -> typer.Typer:
     _add_data(commands, run, out)
     _add_catalogue(commands, run, out)
     add_runs(commands, run, out)
+    add_demo(commands, out)
     return commands
 
 

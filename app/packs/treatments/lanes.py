@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.errors import Unavailable
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.treatments.models import ChunkState, Run, RunChunk, RunState
@@ -21,11 +22,22 @@ PACK: Final = "treatments"
 START_JOB: Final = "treatments.start"
 CHUNK_JOB: Final = "treatments.chunk"
 ALLOCATE_JOB: Final = "treatments.allocate"
-LOWEST: Final = 10
-"""Of a job's priorities: a run's own goes from 0 to 9, the highest first; a job's the other way round."""
+STOPPED: Final = "A kill switch stops treatments."
 LOOK_AGAIN: Final = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
+
+
+class SwitchedOff(Unavailable):
+    """Nothing more is decided until the kill switch is off again; what was written stays."""
+
+    code, title = "switched-off", "A kill switch stops treatments"
+
+
+def refuse_when_killed(kit: Kit, tenant_id: str) -> None:
+    """Raises SwitchedOff."""
+    if kit.flags.killed(PACK, tenant_id):
+        raise SwitchedOff(STOPPED, retry_after=LOOK_AGAIN.total_seconds())
 
 
 class Lanes:
@@ -44,7 +56,7 @@ class Lanes:
         """Why the run may not work now, and when to look again (None: when a person says so)."""
         now = self._kit.ports.clock()
         if self._kit.flags.killed(PACK, run.tenant_id):
-            return "A kill switch stops treatments.", now + LOOK_AGAIN
+            return STOPPED, now + LOOK_AGAIN
         window = Window.parse(run.window)
         if window is not None and not window.holds(now):
             return f"It works from {run.window} UTC only.", window.opens(now)
@@ -82,8 +94,13 @@ class Lanes:
         await self.enqueue(session, run, CHUNK_JOB, chunk_id(chunk), {"chunk_id": chunk.id})
 
     async def enqueue(self, session: AsyncSession, run: Run, job: str, job_id: str, more: dict[str, str]) -> None:
+        """All tenants share the queue. A job's place in it (the lowest goes first) is the number of chunks that the
+        tenant has under way in this run and in those that go before it: nobody's second run, and no priority that
+        somebody chose, goes before another tenant's first.
+        """
         payload = {"tenant_id": run.tenant_id, "run_id": run.id, **more}
-        await self._kit.jobs.enqueue(session, job, payload, job_id=job_id, priority=LOWEST - run.priority)
+        before = await RunRepository(session, run.tenant_id).open_before(run)
+        await self._kit.jobs.enqueue(session, job, payload, job_id=job_id, priority=1 + before + run.chunks_open)
 
     def give_back(self, run: Run, chunk: RunChunk) -> None:
         """The chunk is not worked on any more; it is the first to be taken up later."""

@@ -10,7 +10,7 @@ from app.messages.base import Topic
 from app.pack import Kit
 from app.packs.treatments.asking import STAGE
 from app.packs.treatments.chunks import ChunkWork
-from app.packs.treatments.lanes import ALLOCATE_JOB, CHUNK_JOB, START_JOB, Lanes
+from app.packs.treatments.lanes import ALLOCATE_JOB, CHUNK_JOB, LOOK_AGAIN, START_JOB, Lanes, SwitchedOff
 from app.packs.treatments.models import Run, RunState
 from app.packs.treatments.reservations import Reservations
 from app.packs.treatments.run_rows import RunRepository
@@ -52,11 +52,13 @@ class RunJobs:
         """Three steps, so that a crash repeats none that is done; the stages bear being asked twice all the same."""
         ids = (payload["tenant_id"], payload["run_id"])
         try:
-            failed, note = await context.step("allocate", self._allocated, *ids, attempts=ATTEMPTS)
+            came, note = await context.step("allocate", self._allocated, *ids, attempts=ATTEMPTS)
         except StepFailed as error:
             await context.step("fail", self._ended, *ids, RunState.FAILED, error.reason[:1000])
             raise
-        if failed:
+        if came == RunState.PAUSED:
+            return {"state": await context.step("pause", self._paused, *ids, note)}
+        if came == RunState.FAILED:
             return {"state": await context.step("fail", self._ended, *ids, RunState.FAILED, note)}
         try:
             note = f"{note} {await context.step('evaluate', self._evaluated, *ids, attempts=2)}".strip()
@@ -102,17 +104,20 @@ class RunJobs:
             await self._lanes.fill(session, run)
             return run.state
 
-    async def _allocated(self, tenant_id: str, run_id: str) -> tuple[bool, str]:
-        """Whether it cannot be done, however often it is tried, and what is to be said of it."""
+    async def _allocated(self, tenant_id: str, run_id: str) -> tuple[RunState, str]:
+        """What the run is to be, and what is to be said of it: failed where it cannot be allocated, however often it is
+        tried, paused while a kill switch stops it."""
         run = await self._still_allocating(tenant_id, run_id)
         if run is None or not run.allocate:
-            return False, ""
+            return RunState.DONE, ""
         try:
-            return False, await self._told(ALLOCATION, run)
+            return RunState.DONE, await self._told(ALLOCATION, run)
+        except SwitchedOff as error:
+            return RunState.PAUSED, error.detail
         except Retryable:
             raise
         except TrellisError as error:
-            return True, error.detail
+            return RunState.FAILED, error.detail
 
     async def _evaluated(self, tenant_id: str, run_id: str) -> str:
         run = await self._still_allocating(tenant_id, run_id)
@@ -139,6 +144,15 @@ class RunJobs:
         with span(STAGE, {"trellis.stage": topic.name, "trellis.run": run.id}):
             answer = await self._kit.messenger.ask(topic, asked, key=run.id, timeout_s=ALLOCATION_S)
         return str(answer.note)
+
+    async def _paused(self, tenant_id: str, run_id: str, reason: str) -> str:
+        """The sweep lets the run go on: it then has nothing left to decide and comes to its allocation again."""
+        async with self._db.transaction() as session:
+            run = await RunRepository(session, tenant_id).locked(run_id)
+            if run is None or run.state != RunState.ALLOCATING:
+                return "" if run is None else run.state
+            self._lanes.pause(run, reason, self._kit.ports.clock() + LOOK_AGAIN)
+            return run.state
 
     async def _ended(self, tenant_id: str, run_id: str, state: str, reason: str) -> str:
         async with self._db.transaction() as session:

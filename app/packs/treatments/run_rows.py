@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from app.packs.treatments.models import ChunkState, Customer, Result, Run, RunChunk, RunMember
+from app.packs.treatments.models import ChunkState, Customer, Result, Run, RunChunk, RunMember, RunState
 from app.storage.repository import TenantRepository
 
 CHUNK = 100
 STRETCH = 20
 """How many of the newest chunks tell how fast a run is now."""
+NOT_ENDED = (RunState.QUEUED, RunState.RUNNING, RunState.PAUSED, RunState.ALLOCATING)
 
 
 def is_of(run: Run) -> ColumnElement[bool]:
@@ -42,6 +43,18 @@ class RunRepository(TenantRepository[Run]):
         query = self.query(Run.id == run_id).with_for_update().execution_options(populate_existing=True)
         row: Run | None = (await self.session.scalars(query)).one_or_none()
         return row
+
+    async def open_before(self, run: Run) -> int:
+        """Chunks under way in the tenant's runs that go before this one: of a higher priority, else older."""
+        before = or_(Run.priority > run.priority, and_(Run.priority == run.priority, Run.id < run.id))
+        of_tenant = (Run.tenant_id == self.tenant_id, Run.state == RunState.RUNNING)
+        query = select(func.coalesce(func.sum(Run.chunks_open), 0)).where(*of_tenant, before)
+        return int(await self.session.scalar(query) or 0)
+
+    async def under_way(self) -> int:
+        """How many runs have not ended."""
+        query = select(func.count()).select_from(Run).where(Run.tenant_id == self.tenant_id, Run.state.in_(NOT_ENDED))
+        return int(await self.session.scalar(query) or 0)
 
     async def count(self, run: Run) -> int:
         ids, _ = _ids_of(run)

@@ -21,6 +21,8 @@ from app.principal import Principal, Role
 from app.storage.base import micros
 
 LISTED: Final[dict[str, Any]] = {"listed": True}
+MOST_UNDER_WAY: Final = 20
+"""Runs of a tenant that have not ended: workers look at each of them every minute."""
 _STOPPED: Final = (RunState.PAUSED, RunState.CANCELLED, RunState.FAILED)
 
 
@@ -32,7 +34,8 @@ class RunService:
         self._lanes = lanes
 
     async def create(self, session: AsyncSession, principal: Principal, body: RunIn) -> RunOut:
-        """Raises Forbidden, and InvalidInput without a catalogue, or where there are no such customers."""
+        """Raises Forbidden, Conflict where many runs are under way, and InvalidInput without a catalogue, or where there
+        are no such customers."""
         if body.customers is not None:
             return await self.create_of(session, principal, body, body.customers)
         scope = {"all": True} if body.segment is None else {"segment": body.segment}
@@ -105,6 +108,8 @@ class RunService:
         self, session: AsyncSession, principal: Principal, options: RunOptions, scope: dict[str, Any]
     ) -> Run:
         principal.require(Role.AGENT)
+        if await RunRepository(session, principal.tenant_id).under_way() >= MOST_UNDER_WAY:
+            raise Conflict(f"{MOST_UNDER_WAY} runs have not ended yet: wait for one of them, or cancel one.")
         version, catalogue = await in_force(session, principal.tenant_id)
         now = self._kit.ports.clock()
         share = catalogue.control_share if options.control_share is None else options.control_share

@@ -35,8 +35,9 @@ class AnswerTold(BaseModel):
 
 
 class AllocationTold(BaseModel):
-    """The allocation that the decision came from. `bound_usd` is what no allocation can pass, `gap` how far from it
-    this one may be at most; `problem` the limits as they were."""
+    """The allocation that the decision came from. `score_usd` is its value with the treatments' priorities, which was
+    maximised: no allocation has one above `bound_usd`, and `gap` is the share that may be missing. `problem` is the
+    limits as they were."""
 
     id: str
     number: int
@@ -44,6 +45,7 @@ class AllocationTold(BaseModel):
     method: str
     feasible: bool
     value_usd: float
+    score_usd: float
     bound_usd: float
     gap: float
     problem: dict[str, Any]

@@ -119,6 +119,7 @@ def _allocation(row: Allocation) -> AllocationTold:
     return AllocationTold(
         **{name: getattr(row, name) for name in same},
         value_usd=row.value_micros / MICROS,
+        score_usd=row.report.get("score_micros", 0) / MICROS,
         bound_usd=row.bound_micros / MICROS,
         made_at=row.created_at,
     )

@@ -104,8 +104,8 @@ def _allocation(made: AllocationTold) -> Iterator[tuple[str, str]]:
     yield (
         "Allocation",
         (
-            f"number {made.number} for {made.day}, {made.method}{feasible}: {made.value_usd:,.2f} of at most "
-            f"{made.bound_usd:,.2f} USD (gap {made.gap:.2%}), by {made.created_by}"
+            f"number {made.number} for {made.day}, {made.method}{feasible}: worth {made.value_usd:,.2f} USD net; with "
+            f"priorities {made.score_usd:,.2f} of at most {made.bound_usd:,.2f} (gap {made.gap:.2%}), by {made.created_by}"
         ),
     )
     yield "Limits", _pairs(made.problem)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import select
+import structlog
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.jobs.port import JobState
@@ -13,12 +14,14 @@ from app.packs.treatments.lanes import CHUNK_JOB, Lanes, allocate_id, chunk_id, 
 from app.packs.treatments.models import ChunkState, Run, RunChunk, RunState
 from app.packs.treatments.run_rows import ChunkRepository, RunRepository
 
-LOOKED_AT_ONCE: Final = 1000
+AT_ONCE: Final = 500
 EVALUATED_FOR: Final = timedelta(days=60)
-MOST_EVALUATED: Final = 200
+MOST_EVALUATED: Final = 20
+"""Runs of one tenant."""
 GIVEN_UP: Final = "The work on this customer failed each time, also alone."
 _ALIVE = (JobState.QUEUED, JobState.RUNNING)
-_MOVING = (RunState.QUEUED, RunState.RUNNING, RunState.PAUSED, RunState.ALLOCATING)
+_MOVING = (RunState.QUEUED, RunState.RUNNING, RunState.ALLOCATING)
+log = structlog.get_logger(__name__)
 
 
 class Sweep:
@@ -29,17 +32,38 @@ class Sweep:
 
     async def all(self) -> int:
         """Over every tenant's runs that have not ended; how many of them were mended or went on."""
+        mended, after = 0, ""
+        while True:
+            found = await self._to_look_at(after)
+            mended += sum([await self._looked_at(tenant_id, run_id) for tenant_id, run_id in found])
+            if len(found) < AT_ONCE:
+                return mended
+            after = found[-1][1]
+
+    async def _to_look_at(self, after: str) -> Sequence[tuple[str, str]]:
+        """Tenant and id of runs with an id after this one. One that is paused until a person says so is none."""
+        due = and_(Run.state == RunState.PAUSED, Run.resume_at <= self._kit.ports.clock())
+        which = select(Run.tenant_id, Run.id).where(or_(Run.state.in_(_MOVING), due), Run.id > after)
         async with self._db.reading() as session:
-            where = select(Run.tenant_id, Run.id).where(Run.state.in_(_MOVING)).order_by(Run.id).limit(LOOKED_AT_ONCE)
-            found = (await session.execute(where)).all()
-        return sum([await self._one(tenant_id, run_id) for tenant_id, run_id in found])
+            return [(row[0], row[1]) for row in await session.execute(which.order_by(Run.id).limit(AT_ONCE))]
+
+    async def _looked_at(self, tenant_id: str, run_id: str) -> bool:
+        """A run that cannot be looked at keeps nobody from looking at the others."""
+        try:
+            return await self._one(tenant_id, run_id)
+        except Exception:
+            log.warning("treatments_run_not_swept", run_id=run_id, exc_info=True)
+            return False
 
     async def lately_done(self) -> Sequence[Run]:
-        """Runs of every tenant that ended in the last 60 days, the newest first."""
+        """Of every tenant, the newest runs that ended in the last 60 days."""
         since = self._kit.ports.clock() - EVALUATED_FOR
-        done = select(Run).where(Run.state == RunState.DONE, Run.finished_at >= since)
+        place = func.row_number().over(partition_by=Run.tenant_id, order_by=Run.id.desc())
+        done = select(Run.id, place.label("place")).where(Run.state == RunState.DONE, Run.finished_at >= since)
+        newest = done.subquery()
+        wanted = select(Run).join(newest, newest.c.id == Run.id).where(newest.c.place <= MOST_EVALUATED)
         async with self._db.reading() as session:
-            return (await session.scalars(done.order_by(Run.id.desc()).limit(MOST_EVALUATED))).all()
+            return (await session.scalars(wanted.order_by(Run.id.desc()))).all()
 
     async def _one(self, tenant_id: str, run_id: str) -> bool:
         # Looked up outside the transaction, which holds the writer.

@@ -7,9 +7,12 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import BudgetExceeded, Conflict, InvalidInput
 from app.messages.base import NoAnswer
+from app.packs.treatments import runs
+from app.packs.treatments import sweep as sweeping
 from app.packs.treatments.chunks import DIED
 from app.packs.treatments.models import Customer, Result, Run, RunChunk
 from app.packs.treatments.schemas_runs import ResumeIn
@@ -265,6 +268,93 @@ async def test_a_kill_switch_pauses_and_the_sweep_goes_on_once_it_is_off(work: B
     await sweep(work)
     await work.reaches(run_id, "done")
     await once_each(work, run_id, 50)
+
+
+async def test_a_kill_switch_stops_the_allocation_too(work: Bench) -> None:
+    await work.customers(50)
+    work.agents.switched_off = True
+    run_id = await work.start()
+    run = await work.reaches(run_id, "paused")
+    assert (run.reason, run.finished, work.agents.allocated) == ("A kill switch stops treatments.", 50, [])
+    work.agents.switched_off = False
+    async with work.db.transaction() as session:
+        await session.execute(update(Run).values(resume_at=run.created_at))
+    await sweep(work)
+    await work.reaches(run_id, "done")
+    assert work.agents.allocated == [run_id]
+
+
+async def test_no_priority_of_one_tenant_goes_before_another_tenants_first_run(work: Bench) -> None:
+    placed: list[tuple[str, int]] = []
+    enqueue = work.jobs.enqueue
+
+    async def noted(session: AsyncSession, name: str, payload: dict[str, str], *, job_id: str, priority: int) -> None:
+        placed.append((payload["run_id"], priority))
+        await enqueue(session, name, payload, job_id=job_id, priority=priority)
+
+    work.jobs.enqueue = noted  # type: ignore[method-assign, assignment]
+    await work.customers(1000)
+    gate = Gate(work, after=0)
+    first = await work.start(priority=0)
+    await until(lambda: gate.waiting == work.lanes.number, "every lane has a chunk")
+    second, urgent = await work.start(), await work.start(priority=9)
+    async with work.db.transaction() as session:
+        other = Run(
+            **{**vars(await session.get_one(Run, first)), "id": "run_x", "tenant_id": "rival", "chunks_open": 0}
+        )
+        await work.lanes.enqueue(session, other, "treatments.start", "j", {})
+    gate.open()
+    places = dict(reversed(placed))
+    assert places[first] == places[urgent] == places["run_x"] == 1
+    assert places[second] == 1 + work.lanes.number
+
+
+async def test_only_so_many_runs_are_under_way(work: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MOST_UNDER_WAY", 2)
+    await work.customers(1)
+    held = [await work.start(), await work.start()]
+    for run_id in held:
+        await steer(work, "pause", run_id)
+    with pytest.raises(Conflict, match="2 runs have not ended yet"):
+        await work.start()
+    await steer(work, "cancel", held[0])
+    await work.start()
+
+
+async def test_the_sweep_looks_at_all_runs_also_where_one_cannot_be_looked_at(
+    work: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "AT_ONCE", 2)
+    await work.customers(1)
+    work.killed.add("treatments")
+    started = [await work.start() for _ in range(5)]
+    for run_id in started:
+        run = await work.reaches(run_id, "paused")
+    work.killed.clear()
+    async with work.db.transaction() as session:
+        await session.execute(update(Run).values(resume_at=run.created_at))
+        await session.execute(update(Run).where(Run.id == started[1]).values(resume_at=None))
+        await session.execute(update(Run).where(Run.id == started[2]).values(state="no such state"))
+        await session.execute(update(Run).where(Run.id == started[0]).values(window="broken"))
+    assert await sweep(work) == 3
+    for run_id in started[3:]:
+        await work.reaches(run_id, "done")
+    assert (await work.run(started[1])).state == "paused"
+
+
+async def test_of_each_tenant_the_newest_runs_are_evaluated(work: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "MOST_EVALUATED", 2)
+    await work.customers(1)
+    ended = [await work.start(allocate=False) for _ in range(3)]
+    for run_id in ended:
+        await work.reaches(run_id, "done")
+    async with work.db.transaction() as session:
+        await session.execute(update(Run).where(Run.id == ended[0]).values(tenant_id="rival"))
+    found = await Sweep(work.kit, work.lanes).lately_done()
+    assert [run.id for run in found] == [ended[2], ended[1], ended[0]]
+    async with work.db.transaction() as session:
+        await session.execute(update(Run).values(tenant_id=TENANT))
+    assert [run.id for run in await Sweep(work.kit, work.lanes).lately_done()] == [ended[2], ended[1]]
 
 
 async def test_a_repeated_step_adds_nothing(work: Bench) -> None:
