@@ -279,8 +279,8 @@ class Allocation(TenantRow, Base):
     """One solution for a run and a day: how it was found, how good it surely is, what held it back.
 
     `plan` is what was chosen (`allocation_plan`), from the solution on: who takes up the writing does not solve again.
-    `method` is exact or greedy. `bound_micros` is what no allocation can pass; `gap` (bound - value) / bound.
-    `problem` is the constraints as they were, `report` usage, floors, conflicts, seconds.
+    `method` is exact or greedy. No allocation has a score (its value with priorities, in `report`) above
+    `bound_micros`; `gap` is (bound - score) / bound. `problem` is the constraints as they were, `report` usage, conflicts, seconds.
     """
 
     __tablename__ = "treatment_allocations"

@@ -52,7 +52,7 @@ def duration(seconds: float) -> str:
 def runs_table(runs: Sequence[RunOut]) -> Table:
     table = Table()
     table.add_column("Id", no_wrap=True, min_width=30)
-    for name in ("State", "Over", "Customers", "Cost, USD", "Made", "Reason"):
+    for name in ("State", "Over", "Customers", "USD", "Made"):
         table.add_column(name, overflow="fold")
     for run in runs:
         done = f"{run.finished}/{run.total}"
@@ -63,8 +63,8 @@ def runs_table(runs: Sequence[RunOut]) -> Table:
             done,
             f"{run.cost_usd:.4f}",
             f"{run.created_at:%m-%d %H:%M}",
-            run.reason,
         )
+    table.caption = "More of one, and why it stands still: trellis treatments show RUN"
     return table
 
 

@@ -105,7 +105,8 @@ def _allocation(made: AllocationTold) -> Iterator[tuple[str, str]]:
         "Allocation",
         (
             f"number {made.number} for {made.day}, {made.method}{feasible}: worth {made.value_usd:,.2f} USD net; with "
-            f"priorities {made.score_usd:,.2f} of at most {made.bound_usd:,.2f} (gap {made.gap:.2%}), by {made.created_by}"
+            f"priorities {made.score_usd:,.2f} of at most {made.bound_usd:,.2f} (gap {made.gap:.2%}), "
+            f"by {made.created_by}"
         ),
     )
     yield "Limits", _pairs(made.problem)

@@ -13,7 +13,7 @@ from app.storage.db import Database
 MOST_DECISIONS: Final = 5
 MOST_OTHERS: Final = 10
 _OF_RESULT: Final = {"state", "treatment", "reason", "net_usd", "options", "seen", "decided_at"}
-_OF_ALLOCATION: Final = {"number", "day", "method", "feasible", "gap", "value_usd", "bound_usd"}
+_OF_ALLOCATION: Final = {"number", "day", "method", "feasible", "gap", "value_usd", "score_usd", "bound_usd"}
 _OF_ANSWER: Final = {"model", "provider", "prompt_version", "catalogue_version", "asked_at"}
 
 
