@@ -280,7 +280,8 @@ class Allocation(TenantRow, Base):
 
     `plan` is what was chosen (`allocation_plan`), from the solution on: who takes up the writing does not solve again.
     `method` is exact or greedy. No allocation has a score (its value with priorities, in `report`) above
-    `bound_micros`; `gap` is (bound - score) / bound. `problem` is the constraints as they were, `report` usage, conflicts, seconds.
+    `bound_micros`; `gap` is (bound - score) / bound. `problem` is the constraints as they were, `report` usage,
+    conflicts, seconds.
     """
 
     __tablename__ = "treatment_allocations"
