@@ -15,6 +15,7 @@ from app.packs.teams.commands import build_commands
 from app.packs.teams.health_room import HealthRoom
 from app.packs.teams.members import ALSO
 from app.packs.teams.offline import offline_rules
+from app.packs.teams.pages import build_pages
 from app.packs.teams.people import TeamQuestionsOfPerson
 from app.packs.teams.sentiment import SentimentLexicon
 from app.packs.teams.service import PACK, TeamService
@@ -37,6 +38,7 @@ def build(kit: Kit) -> PackRuntime:
     return PackRuntime(
         router=router,
         batch_paths=(CLIENTS_PATH,),
+        pages=build_pages(kit, service, health.service),
         jobs=jobs,
         queues=queues,
         schedules=schedules,

@@ -1,7 +1,7 @@
 """Questions over HTTP: answered whole, or as server-sent events that a client may come back to."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -46,11 +46,12 @@ class PlanOut(BaseModel):
 
 
 class Serving:
-    """Answers one request, whole or streamed."""
+    """Answers one request, whole or streamed. `scope` gives the address where a team's streams are found again."""
 
-    def __init__(self, service: TeamService, streams: Streams) -> None:
+    def __init__(self, service: TeamService, streams: Streams, scope: Callable[[str], str] | None = None) -> None:
         self._service = service
         self._streams = streams
+        self._scope = scope or scope_of
 
     async def respond(
         self, request: Request, principal: Principal, team: str, body: QuestionIn, *, stream: bool
@@ -59,7 +60,7 @@ class Serving:
         if not stream:
             answer = await unless_gone(request.receive, self._service.ask(principal, team, body))
             return Response(answer.model_dump_json(), media_type="application/json")
-        opening = self._streams.open(principal, scope_of(team), self._events(principal, team, body))
+        opening = self._streams.open(principal, self._scope(team), self._events(principal, team, body))
         opened = await unless_gone(request.receive, opening)
         response = self._streams.response(opened)
         response.headers["location"] = opened.address
@@ -67,7 +68,7 @@ class Serving:
 
     def resume(self, principal: Principal, team: str, stream_id: str, last_event_id: str | None) -> Response:
         """The stream's events after the last one that the client has. Raises NotFound, InvalidInput."""
-        stream = self._streams.find(principal, scope_of(team), stream_id)
+        stream = self._streams.find(principal, self._scope(team), stream_id)
         return self._streams.response(stream, resume_after(stream, last_event_id))
 
     async def _events(self, principal: Principal, team: str, body: QuestionIn) -> AsyncGenerator[StreamEvent, None]:
@@ -84,7 +85,7 @@ class Serving:
 
 
 def scope_of(team: str) -> str:
-    """The address where a stream of the team is found again."""
+    """The API's address where a stream of the team is found again."""
     return f"/v1/teams/{team}/ask"
 
 

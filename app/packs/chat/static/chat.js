@@ -1,18 +1,12 @@
 // Asks a bot and shows the answer as it comes: words, citations, what it cost, which cache saved it.
+import { complaint, follow, made } from "../../static/streaming.js";
+
 const talk = document.querySelector("#talk");
 const form = document.querySelector("#ask");
 const message = document.querySelector("#message");
 const stop = document.querySelector("#stop");
-const RESUMES = 5;
 const CACHES = { exact: "from the cache", semantic: "from the answer to a question that means the same", shared: "shared with the same question asked at the same time" };
 let answers = 0;
-
-function made(tag, className, ...children) {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.append(...children);
-  return element;
-}
 
 function linked(href, text) {
   const link = made("a", "", text);
@@ -112,52 +106,6 @@ async function judge(decision, helpful, button) {
   buttons.forEach((one) => one.remove());
 }
 
-// An error of the console is a page: its sentence is the first paragraph.
-async function complaint(answer) {
-  if (answer.redirected) return "You are signed out: load the page again.";
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return page.querySelector("main p")?.textContent ?? "That did not work: load the page again.";
-}
-
-// Reads events until the last one; gives whether it came, and where to go on where it did not.
-async function read(answer, shown, place) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return false;
-    const blocks = (rest + value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const fields = Object.fromEntries(block.split("\n").filter((line) => line && !line.startsWith(":")).map((line) => [line.slice(0, line.indexOf(": ")), line.slice(line.indexOf(": ") + 2)]));
-      if (!fields.event) continue;
-      place.last = fields.id;
-      const data = JSON.parse(fields.data);
-      if (fields.event === "start") place.resume = data.resume;
-      else shown[fields.event](data);
-      if (fields.event === "done" || fields.event === "error") return true;
-    }
-  }
-}
-
-async function follow(shown, body, signal) {
-  const place = { resume: "", last: "" };
-  for (let tried = 0; tried <= RESUMES; tried++) {
-    try {
-      const answer = place.resume
-        ? await fetch(place.resume, { headers: { "Last-Event-ID": place.last }, signal })
-        : await fetch(talk.dataset.ask, { method: "POST", body, signal });
-      if (!answer.ok || answer.redirected) return shown.error({ detail: await complaint(answer) });
-      if (await read(answer, shown, place)) return;
-    } catch (error) {
-      if (signal.aborted) return shown.error({ detail: "You stopped it." });
-      if (!place.resume) return shown.error({ detail: "The server did not answer: try again." });
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-  }
-  shown.error({ detail: "The connection broke too often: ask again." });
-}
-
 async function ask() {
   const question = message.value.trim();
   if (!question || !stop.hidden) return;
@@ -167,7 +115,9 @@ async function ask() {
   stop.addEventListener("click", stopping);
   stop.hidden = false;
   message.value = "";
-  await follow(new Shown(), new URLSearchParams({ form_token: talk.dataset.token, message: question }), control.signal);
+  const body = new URLSearchParams({ form_token: talk.dataset.token, message: question });
+  const begin = () => fetch(talk.dataset.ask, { method: "POST", body, signal: control.signal });
+  await follow(begin, new Shown(), "done", control.signal);
   stop.removeEventListener("click", stopping);
   stop.hidden = true;
   message.focus();
