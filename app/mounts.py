@@ -7,7 +7,6 @@ file; what they take is known once their server was reached.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,8 +78,7 @@ class Mounts:
         """Ends every connection and every child process."""
         if self._learning is not None:
             self._learning.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._learning
+            await asyncio.wait({self._learning})
         await asyncio.gather(*(server.close() for server in self.servers))
 
     async def _keep_learning(self, away: Sequence[McpServer], registry: ToolRegistry) -> None:

@@ -11,6 +11,7 @@ from app.administration.rest import Rest
 from app.console import KeyOption, UrlOption, out
 from app.errors import TrellisError
 from app.integrations.mcp.config import load_servers
+from app.integrations.mcp.servers import McpServer
 from app.mounts import Mounts
 from app.settings import Settings, load_settings
 from app.telemetry.setup import build_metrics
@@ -58,19 +59,24 @@ def _offered(offers: list[dict[str, Any]]) -> Table:
     return table
 
 
+async def _problem(server: McpServer) -> str:
+    """Why the server cannot be reached; "" where it can."""
+    try:
+        await server.reach(REACH_S)
+    except TrellisError as error:
+        return error.detail
+    return ""
+
+
 async def _mounted(settings: Settings) -> Table | str:
     if settings.mcp_servers_file is None:
         return "Nothing is mounted: TRELLIS_MCP_SERVERS_FILE names no file of servers."
     mounts = Mounts(load_servers(settings.mcp_servers_file, os.environ), build_metrics("", settings.phase))
     try:
-        states = await asyncio.gather(*(server.reach(REACH_S) for server in mounts.servers), return_exceptions=True)
+        problems = await asyncio.gather(*map(_problem, mounts.servers))
     finally:
         await mounts.close()
-    away = {
-        server.spec.name: state.detail
-        for server, state in zip(mounts.servers, states, strict=True)
-        if isinstance(state, TrellisError)
-    }
+    away = {server.spec.name: why for server, why in zip(mounts.servers, problems, strict=True) if why}
     table = Table("Mounted", "Effect", "What it does")
     for one in mounts.mounted():
         missing = away.get(one.server, f"The MCP server '{one.server}' has no tool '{one.tool}'.")

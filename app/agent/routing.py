@@ -187,14 +187,7 @@ class ModelRouter:
             if not shared:
                 return routed
             self._cache.saved(routed.cost_micros)
-            return replace(
-                routed,
-                cost_micros=0,
-                saved_micros=routed.cost_micros,
-                attempts=0,
-                cached=True,
-                model_s=loop.time() - started,
-            )
+            return _shared(routed, loop.time() - started)
 
     async def _paid(
         self,
@@ -331,6 +324,11 @@ def _routed(reply: ModelReply, ask: Ask, route: Route, started: float) -> Routed
         model_s=asyncio.get_running_loop().time() - started,
         stand_in=ask.client is not route.providers[0],
     )
+
+
+def _shared(paid: RoutedReply, waited_s: float) -> RoutedReply:
+    """An answer that another request pays for."""
+    return replace(paid, cost_micros=0, saved_micros=paid.cost_micros, attempts=0, cached=True, model_s=waited_s)
 
 
 def _nobody(route: Route, deadline: float, errors: list[CallError]) -> TrellisError:

@@ -264,8 +264,10 @@ async def _start_jobs(ground: Ground, kit: Kit, knowledge: Knowledge, runtimes: 
     for runtime in runtimes.values():
         jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
     works = ground.parts is Parts.WORKER or (ground.parts is Parts.SERVER and ground.settings.worker)
-    await kit.messenger.start(serve=works)
-    ground.stack.push_async_callback(kit.messenger.close)
+    # A command asks no agent by itself: jobs do.
+    if ground.parts is not Parts.COMMAND:
+        await kit.messenger.start(serve=works)
+        ground.stack.push_async_callback(kit.messenger.close)
     await jobs.start(worker=works)
     ground.stack.push_async_callback(jobs.stop, ground.settings.shutdown_grace_s)
     if works:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from selectolax.lexbor import LexborHTMLParser
-
 from app.integrations.errors import IntegrationError
 
 MOST_TITLE: Final = 300
@@ -54,6 +52,9 @@ def clipped(text: str | None, most: int = MOST_TEXT) -> str:
 
 def plain_text(html: str | None, most: int = MOST_TEXT) -> str:
     """The words of a piece of HTML, without marks, scripts and styles, clipped."""
+    # 2 MB that most processes never need.
+    from selectolax.lexbor import LexborHTMLParser
+
     page = LexborHTMLParser((html or "")[: most * 20])
     page.strip_tags(["script", "style"])
     words = page.body.text(separator=" ") if page.body is not None else ""

@@ -60,8 +60,8 @@ class KafkaMessenger:
 
     Args:
         connection: of librdkafka (`bootstrap.servers`, and what the cluster asks for to sign in).
-        prefix: before every topic's name, so that several installations may share a cluster.
-        group: who shares the work of a topic.
+        prefix: before every topic's name, and the name of the group that shares their work: several installations
+            may share a cluster.
         partitions: of a topic that this process makes; no more processes than that can share its work. 0 makes none.
     """
 
@@ -71,13 +71,11 @@ class KafkaMessenger:
         *,
         metrics: Metrics,
         prefix: str = "trellis",
-        group: str = "trellis",
         partitions: int = 12,
     ) -> None:
         self._connection = dict(connection)
         self._metrics = metrics
         self._prefix = prefix
-        self._group = group
         self._topics = Topics(self._connection, partitions)
         self._me = new_id("messenger")
         self._served: dict[str, _Served] = {}
@@ -99,7 +97,7 @@ class KafkaMessenger:
         self._producer = Producer({**self._connection, "linger.ms": 1, "message.max.bytes": Topics.MAX_BYTES})
         self._readers.append(Reader.of_answers(self._topics, self._name(REPLIES), loop, self._answered, self._producer))
         if serve and self._served:
-            self._readers.append(Reader.of_group(self._topics, self._group, list(self._served), loop, self._asked))
+            self._readers.append(Reader.of_group(self._topics, self._prefix, list(self._served), loop, self._asked))
         for reader in self._readers:
             reader.start()
 
@@ -188,8 +186,6 @@ class KafkaMessenger:
         self._tasks.discard(task)
         if served.last.get(partition) is task:
             del served.last[partition]
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("message_handling_failed", topic=served.topic.name, exc_info=task.exception())
 
     async def _in_order(self, served: _Served, message: Message, before: asyncio.Task[None] | None) -> None:
         reader = self._readers[-1]
@@ -197,10 +193,14 @@ class KafkaMessenger:
             await asyncio.wait([before])
         if reader.paused:
             return
-        headers = _headers(message)
-        if time.time() < float(headers.get(_UNTIL, 0)):
-            async with served.slots:
-                await self._handle(served, message, headers)
+        try:
+            headers = _headers(message)
+            if time.time() < float(headers.get(_UNTIL, 0)):
+                async with served.slots:
+                    await self._handle(served, message, headers)
+        except Exception:
+            # No answer can be sent. Given again it would fail again: whoever asked hears nothing and asks anew.
+            _log.error("message_handling_failed", topic=served.topic.name, exc_info=True)
         reader.done(message)
 
     async def _handle(self, served: _Served, message: Message, headers: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 
 _POLL_S: Final = 0.1
 _AGAIN_S: Final = 2.0
-_MOST_HELD: Final = 64
+MOST_HELD: Final = 64
 _RETENTION_MS: Final = 60 * 60 * 1000
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class Reader(threading.Thread):
         self._take = take
         self._producer = producer
         self._leaving = threading.Event()
-        self._held = threading.Semaphore(_MOST_HELD)
+        self._held = threading.Semaphore(MOST_HELD)
         self._done: deque[Message] = deque()
         self._bounded = producer is None
 

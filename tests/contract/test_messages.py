@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from app.errors import BudgetExceeded, ConfigError, InvalidInput, NotFound, TooLarge
 from app.ids import new_id
 from app.messages.base import Messenger, NoAnswer, Topic
 from app.messages.kafka import REPLIES, KafkaMessenger
+from app.messages.kafka_reader import MOST_HELD
 from app.messages.local import LocalMessenger
 from app.messages.wire import HandlerFailed
 from app.telemetry.metrics import Metrics
@@ -100,7 +102,7 @@ def brokers() -> Brokers:
 
 def over_kafka(address: str, prefix: str) -> KafkaMessenger:
     connection = {"bootstrap.servers": address, "log_level": 0}
-    return KafkaMessenger(connection, metrics=Metrics(CollectorRegistry()), prefix=prefix, group=prefix, partitions=0)
+    return KafkaMessenger(connection, metrics=Metrics(CollectorRegistry()), prefix=prefix, partitions=0)
 
 
 @pytest.fixture
@@ -207,6 +209,22 @@ async def test_a_message_that_is_too_large_is_one_sentence(brokers: Brokers, age
     with pytest.raises((TooLarge, InvalidInput), match="send less at a time"):
         await ask(one, "x" * (9 << 20))
     await one.close()
+
+
+async def test_messages_that_nobody_can_read_do_not_stop_those_behind_them(brokers: Brokers, agents: Agents) -> None:
+    prefix = brokers.with_topics()
+    stranger = Producer({"bootstrap.servers": brokers.address, "log_level": 0})
+    for _ in range(MOST_HELD + 1):
+        stranger.produce(f"{prefix}.{ECHO.name}", b"?", "k", headers=[("until", "soon")])
+    assert await asyncio.to_thread(stranger.flush, 10) == 0
+    one = over_kafka(brokers.address, prefix)
+    one.serve(ECHO, agents.echo)
+    with capture_logs() as logs:
+        await one.start(serve=True)
+        answer = await ask(one, "one", timeout_s=30)
+    await one.close()
+    assert answer.text == "ONE"
+    assert sum(line["event"] == "message_handling_failed" for line in logs) == MOST_HELD + 1
 
 
 async def test_what_a_process_leaves_another_takes(brokers: Brokers) -> None:
