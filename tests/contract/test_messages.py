@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+import pytest_asyncio
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -22,6 +23,7 @@ from app.messages.local import LocalMessenger
 from app.messages.wire import HandlerFailed
 from app.telemetry.metrics import Metrics
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATIENCE_S = 20.0
 
 
@@ -106,28 +108,46 @@ def over_kafka(address: str, prefix: str) -> KafkaMessenger:
 
 
 @pytest.fixture
-async def agents() -> Agents:
+def agents() -> Agents:
     return Agents()
 
 
-@pytest.fixture(params=["local", "kafka"])
-async def messenger(request: pytest.FixtureRequest, agents: Agents) -> AsyncIterator[Messenger]:
-    """One that asks, and is served: by itself, or by another over the brokers."""
+@dataclass
+class Place:
+    """A messenger that asks, and is served by the agents of the test that runs."""
+
+    asking: Messenger
+    agents: Agents
+
+    async def echo(self, asked: Asked) -> Answered:
+        return await self.agents.echo(asked)
+
+
+@pytest_asyncio.fixture(params=["local", "kafka"], scope="module", loop_scope="module")
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    """Served by itself, or by another over the brokers: a group takes seconds to form, so it is one for all tests."""
     if request.param == "local":
         asking = serving = LocalMessenger(Metrics(CollectorRegistry()))
     else:
         brokers: Brokers = request.getfixturevalue("brokers")
         prefix = brokers.with_topics()
         asking, serving = (over_kafka(brokers.address, prefix) for _ in range(2))
-    serving.serve(ECHO, agents.echo)
-    serving.serve(OTHER, agents.echo)
+    place = Place(asking, Agents())
+    serving.serve(ECHO, place.echo)
+    serving.serve(OTHER, place.echo)
     await serving.start(serve=True)
     if asking is not serving:
         await asking.start(serve=False)
-    yield asking
+    yield place
     await asking.close()
     if asking is not serving:
         await serving.close()
+
+
+@pytest.fixture
+def messenger(place: Place, agents: Agents) -> Messenger:
+    place.agents = agents
+    return place.asking
 
 
 def asked(name: str, parts: int = 1) -> Asked:
@@ -195,8 +215,10 @@ async def test_a_topic_that_nobody_serves_gives_no_answer(messenger: Messenger) 
         await messenger.ask(SILENT, asked("one"), key="k", timeout_s=0.5)
 
 
-async def test_a_topic_is_served_once(messenger: Messenger, agents: Agents) -> None:
-    fresh = LocalMessenger(Metrics(CollectorRegistry()))
+@pytest.mark.parametrize(
+    "fresh", [LocalMessenger(Metrics(CollectorRegistry())), over_kafka("127.0.0.1:1", "t")], ids=["local", "kafka"]
+)
+async def test_a_topic_is_served_once(fresh: Messenger, agents: Agents) -> None:
     fresh.serve(ECHO, agents.echo)
     with pytest.raises(ConfigError, match="served twice"):
         fresh.serve(ECHO, agents.echo)
