@@ -71,18 +71,22 @@ class ClientService:
     async def _insert_new(
         self, session: AsyncSession, rows: ClientRepository, given: Sequence[ClientIn], now: datetime
     ) -> set[str]:
-        """Adds the clients that are not there, and gives their external ids; another import may add one beside us."""
+        """Adds the clients that are not there, and gives the external ids of those that another import did not add
+        meanwhile."""
         known = await rows.by_external_id([one.external_id for one in given])
         missing = [one for one in given if one.external_id not in known]
         nameless = next((one.external_id for one in missing if not one.name), None)
         if nameless is not None:
             raise InvalidInput(f"The client '{nameless}' is new: give its 'name'.")
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-        for one in missing:
+        added: set[str] = set()
+        # In one order, so that two imports at once do not wait for each other in a circle.
+        for one in sorted(missing, key=lambda client: client.external_id):
             own = {"id": new_id("client"), "tenant_id": rows.tenant_id, "created_at": now, "updated_at": now}
             values = own | _EMPTY | {"attributes": {}, "external_id": one.external_id} | one.changes()
-            await session.execute(dialect.insert(Client).values(**values).on_conflict_do_nothing())
-        return {one.external_id for one in missing}
+            insert = dialect.insert(Client).values(**values).on_conflict_do_nothing()
+            added |= set(await session.scalars(insert.returning(Client.external_id)))
+        return added
 
     async def page(
         self, principal: Principal, state: HealthState | None, words: str, cursor: str | None, limit: int

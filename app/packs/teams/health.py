@@ -205,8 +205,9 @@ class _Ticket:
 
 
 def _by_ref(signals: Sequence[Signal]) -> list[_Ticket]:
+    """Each ticket with the priority that it was given last; of two at one moment the higher counts."""
     tickets: dict[str, _Ticket] = {}
-    for signal in sorted(signals, key=lambda one: one.at):
+    for signal in sorted(signals, key=lambda one: (one.at, _weight(one.priority))):
         if signal.kind is SignalKind.TICKET_OPENED:
             ticket = tickets.setdefault(signal.ref, _Ticket())
             ticket.opened.append(signal.at)
@@ -214,6 +215,10 @@ def _by_ref(signals: Sequence[Signal]) -> list[_Ticket]:
         elif signal.kind is SignalKind.TICKET_SOLVED:
             tickets.setdefault(signal.ref, _Ticket()).solved.append(signal.at)
     return list(tickets.values())
+
+
+def _weight(priority: str) -> float:
+    return PRIORITIES.get(priority, 1.0)
 
 
 def _tickets(signals: Sequence[Signal], now: datetime) -> _Reading:
@@ -224,7 +229,7 @@ def _tickets(signals: Sequence[Signal], now: datetime) -> _Reading:
     waiting = [ticket for ticket in tickets if ticket.is_open]
     ages = [(now - max(ticket.opened)) / _DAY for ticket in waiting]
     new = sum(max(ticket.opened) > now - MONTH for ticket in tickets if ticket.opened)
-    weights = [PRIORITIES.get(ticket.priority, 1.0) for ticket in waiting]
+    weights = [_weight(ticket.priority) for ticket in waiting]
     loads = [weight * (1 + min(age / 30, 1.0)) for weight, age in zip(weights, ages, strict=True)]
     load = math.fsum(loads) + NEW_TICKET * new
     urgent = sum(ticket.priority in ("high", "urgent") for ticket in waiting)

@@ -37,8 +37,23 @@ class Limits(BaseModel):
     parallel: int = Field(4, ge=1, le=8)
 
 
+class LimitsOut(BaseModel):
+    """Those of one question as a caller sees them: rounds, sub-questions, tokens, money, seconds, members at a time."""
+
+    depth: int
+    tasks: int
+    tokens: int
+    cost_usd: float
+    seconds: float
+    parallel: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> "LimitsOut":
+        return cls(**limits.model_dump(exclude={"cost_micros"}), cost_usd=limits.cost_micros / MICROS)
+
+
 class LimitsIn(BaseModel):
-    """What a caller asks for; each may only be lower than the team's own. Money in USD."""
+    """What a caller asks for; each may only be lower than the team's own, which `GET /v1/teams` tells."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,9 +66,9 @@ class LimitsIn(BaseModel):
 
 def narrowed(limits: Limits, asked: LimitsIn | None) -> Limits:
     """Raises InvalidInput naming the limit that is above the team's own."""
-    wanted = {} if asked is None else asked.model_dump(exclude_none=True)
+    wanted, own = {} if asked is None else asked.model_dump(exclude_none=True), LimitsOut.of(limits)
     for name, value in wanted.items():
-        most = limits.cost_micros / MICROS if name == "cost_usd" else getattr(limits, name)
+        most = getattr(own, name)
         if value > most:
             raise InvalidInput(f"'limits.{name}' may be at most {most:g} for this team: leave it out, or ask for less.")
     if "cost_usd" in wanted:

@@ -31,7 +31,6 @@ class TeamQuestion(TenantRow, Base):
     question: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(10))
     limits: Mapped[dict[str, Any]]
-    plan: Mapped[list[Any]]
     answer: Mapped[dict[str, Any]]
     tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     cost_micros: Mapped[int] = mapped_column(BigInteger, default=0)

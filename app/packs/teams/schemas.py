@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.packs.teams.limits import Limits, LimitsIn
+from app.packs.teams.limits import LimitsIn, LimitsOut
 from app.packs.teams.models import QuestionState, TaskState
 
 MAX_QUESTION: Final = 4_000
@@ -170,7 +170,7 @@ class QuestionHead(BaseModel):
 class QuestionOut(QuestionHead):
     """A question, its tasks and its answer, which is null while the team works and where it came to none."""
 
-    limits: Limits
+    limits: LimitsOut
     answer: TeamAnswer | None
     tasks: list[TaskOut]
 
@@ -194,7 +194,7 @@ class TeamOut(BaseModel):
     name: str
     title: str
     answers: str
-    limits: Limits
+    limits: LimitsOut
     members: list[MemberOut]
 
 

@@ -11,7 +11,7 @@ import structlog
 from app.errors import BudgetExceeded, Conflict, InvalidInput, TrellisError, Unavailable
 from app.ids import new_id
 from app.pack import Kit
-from app.packs.teams.limits import Limits, narrowed
+from app.packs.teams.limits import Limits, LimitsOut, narrowed
 from app.packs.teams.members import Able, AgentCrew, Asked, able_members
 from app.packs.teams.models import QuestionState, TeamQuestion
 from app.packs.teams.repository import QuestionRepository, TaskRepository
@@ -72,14 +72,11 @@ class TeamService:
                 gaps = [gap for one in begun.able for gap in one.gaps]
                 outcome = await begun.run.run(gaps)
         except BaseException as error:
-            await self._surely(self._finish(begun, QuestionState.FAILED, {PROBLEM: _why(error)}))
-            self._count(begun, _ending(error))
+            await self._surely(self._finish(begun, QuestionState.FAILED, {PROBLEM: _why(error)}, _ending(error)))
             raise
         answer = _answer(outcome)
         state = _state(outcome, answer)
-        written = await self._surely(self._finish(begun, state, answer.model_dump()))
-        self._count(begun, state.value)
-        return written
+        return await self._surely(self._finish(begun, state, answer.model_dump(), state.value))
 
     async def get(self, principal: Principal, question_id: str) -> QuestionOut:
         """Raises NotFound."""
@@ -114,7 +111,9 @@ class TeamService:
             )
             for one in await able_members(self._kit, principal, team)
         ]
-        return TeamOut(name=team.name, title=team.title, answers=team.answers, limits=team.limits, members=members)
+        return TeamOut(
+            name=team.name, title=team.title, answers=team.answers, limits=LimitsOut.of(team.limits), members=members
+        )
 
     async def _begin(self, principal: Principal, team: TeamSpec, body: QuestionIn, progress: Progress) -> _Begun:
         self._check(principal, body)
@@ -144,19 +143,20 @@ class TeamService:
         if "\0" in body.question or "\0" in body.subject:
             raise InvalidInput("The question holds the character U+0000: take it out.")
 
-    async def _finish(self, begun: _Begun, state: QuestionState, answer: dict[str, Any]) -> QuestionOut:
-        """The question's end with all its tasks and the audit entry, in one transaction."""
+    async def _finish(self, begun: _Begun, state: QuestionState, answer: dict[str, Any], outcome: str) -> QuestionOut:
+        """The question's end with all its tasks and the audit entry, in one transaction; then it is counted."""
         run, now, principal = begun.run, self._kit.ports.clock(), begun.asked.principal
         async with self._kit.ports.db.transaction() as session:
             row = await QuestionRepository(session, principal.tenant_id).get(begun.asked.question_id)
             row.state, row.answer, row.finished_at = state, answer, now
-            row.plan = [one.task.model_dump() for one in run.done]
             row.tokens, row.cost_micros = run.purse.tokens, run.purse.cost_micros
             row.duration_ms = run.time.elapsed_s * 1000
             tasks = TaskRepository(session, principal.tenant_id).write(row.id, run.done, now)
             data = {"team": row.team, "state": state, "tasks": len(run.done), "cost_micros": row.cost_micros}
             await self._kit.audit.record(session, principal, "team.answered", row.id, data)
-            return question_out(row, tasks, now)
+            written = question_out(row, tasks, now)
+        self._count(begun, outcome)
+        return written
 
     async def _surely(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Runs the work to its end also where who waits for it goes away."""
@@ -183,7 +183,6 @@ def _row(asked: Asked, limits: Limits, now: datetime) -> TeamQuestion:
         question=asked.question,
         state=QuestionState.RUNNING,
         limits=limits.model_dump(),
-        plan=[],
         answer={},
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from app.packs.teams.joining import Done
-from app.packs.teams.limits import Limits
+from app.packs.teams.limits import Limits, LimitsOut
 from app.packs.teams.models import QuestionState, TeamQuestion, TeamTask
 from app.packs.teams.schemas import QuestionHead, QuestionOut, TaskOut, TeamAnswer
 from app.storage.base import MICROS
@@ -24,7 +24,7 @@ def question_out(row: TeamQuestion, tasks: Sequence[TeamTask], now: datetime) ->
     answer = TeamAnswer.model_validate(row.answer) if "text" in row.answer else None
     return QuestionOut(
         **_head(row, now),
-        limits=Limits.model_validate(row.limits),
+        limits=LimitsOut.of(Limits.model_validate(row.limits)),
         answer=answer,
         tasks=[_task(task) for task in tasks],
     )

@@ -109,7 +109,6 @@ async def test_what_happened_is_in_rows_audit_and_metrics(house: Service) -> Non
     found = await ask(await crew(house, playing()), subject="borealis")
     [row] = [row for row in await house.rows("team_questions") if row["id"] == found.id]
     assert (row["state"], row["asked_by"], row["subject"]) == ("done", ASKER.actor, "borealis")
-    assert [one["member"] for one in row["plan"]] == ["activity", "tickets"]
     audit = [entry["action"] for entry in await house.rows("audit_entries") if entry["subject"] == found.id]
     assert audit == ["team.asked", "team.answered"]
     value = house.container.metrics.registry.get_sample_value

@@ -2,7 +2,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.packs.teams.health import (
@@ -108,7 +108,15 @@ def test_one_more_friendly_message_never_lowers_a_score(signals: list[Signal], d
         assert after.score >= before.score - CLOSE
 
 
+class Backwards:
+    """Shuffles a list into its other end first."""
+
+    def shuffle(self, values: list[Signal]) -> None:
+        values.reverse()
+
+
 @given(SIGNALS, st.randoms())
+@example([opened(1, "t1", "low"), opened(1, "t1", "urgent")], Backwards())
 @settings(max_examples=examples(50))
 def test_the_order_of_the_signals_and_the_future_change_nothing(signals: list[Signal], random) -> None:
     past = [signal for signal in signals if signal.at <= NOW]
