@@ -16,7 +16,6 @@ from app.errors import Conflict
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.treatments.allocation.problem import Problem, Solution
-from app.packs.treatments.allocation.solve import solve
 from app.packs.treatments.allocation_data import Loaded, Loader
 from app.packs.treatments.allocation_plan import decode, encode
 from app.packs.treatments.allocation_writing import Writer, count_states
@@ -98,7 +97,7 @@ class AllocationStage:
             used = await CapacityBook(session, run.tenant_id, self._kit.ports.clock()).used(day)
         loaded = await Loader(self._db, run, catalogue, day).load(used)
         limit_s = self._kit.settings.treatments_solver_s
-        solution = await asyncio.to_thread(solve, loaded.problem, time_limit_s=limit_s, seed=run.seed % _SEEDS)
+        solution = await asyncio.to_thread(_solve, loaded.problem, limit_s, run.seed % _SEEDS)
         async with self._db.transaction() as session:
             row = await AllocationRepository(session, run.tenant_id).as_is(asked.id)
             if row.state == AllocationState.ASKED:
@@ -205,6 +204,13 @@ def add_asked(session: AsyncSession, run: Run, number: int, actor: str, kit: Kit
     )
     session.add(row)
     return row
+
+
+def _solve(problem: Problem, limit_s: float, seed: int) -> Solution:
+    """Loads the solver's library, 5 MB, with the first allocation."""
+    from app.packs.treatments.allocation.solve import solve
+
+    return solve(problem, time_limit_s=limit_s, seed=seed)
 
 
 def _fill_in(row: Allocation, day: date, loaded: Loaded, solution: Solution) -> None:
