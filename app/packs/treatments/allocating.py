@@ -21,6 +21,7 @@ from app.packs.treatments.allocation_plan import decode, encode
 from app.packs.treatments.allocation_writing import Writer, count_states
 from app.packs.treatments.capacity import BUDGET, CapacityBook, limits_of
 from app.packs.treatments.catalogue import CatalogueIn, in_force
+from app.packs.treatments.lanes import refuse_when_killed
 from app.packs.treatments.models import Allocation, AllocationState, Result, ResultState, Run, RunState
 from app.packs.treatments.options import usd
 from app.packs.treatments.run_rows import RunRepository
@@ -59,7 +60,11 @@ class AllocationStage:
         self._db = kit.ports.db
 
     async def handle(self, asked: RunAsked) -> RunAnswered:
-        """Goes on with what is under way, else begins where anything is proposed; asked again, it changes nothing."""
+        """Goes on with what is under way, else begins where anything is proposed; asked again, it changes nothing.
+
+        Raises SwitchedOff as soon as a kill switch stops it; asked again later, it goes on.
+        """
+        refuse_when_killed(self._kit, asked.tenant_id)
         async with self._db.transaction() as session:
             run = await RunRepository(session, asked.tenant_id).find(asked.run_id)
             if run is None:
@@ -111,10 +116,12 @@ class AllocationStage:
         async with self._db.transaction() as session:
             _, catalogue = await in_force(session, run.tenant_id)
         writer = Writer(self._kit, run, row, decode(row.plan), catalogue)
+        refuse_when_killed(self._kit, run.tenant_id)
         if row.report["moved"]:
             await writer.exchange()
         after: str | None = ""
         while after is not None:
+            refuse_when_killed(self._kit, run.tenant_id)
             after = await writer.write(after)
         return await self._finished(row)
 
@@ -145,9 +152,11 @@ class Allocations:
         """Has a done run allocated again, by the limits and floors in force then: what is confirmed stays, what is
         only held may move, the queue is looked at anew.
 
-        Raises Forbidden below the role 'agent', NotFound, and Conflict where the run is not done or one is under way.
+        Raises Forbidden below the role 'agent', NotFound, Conflict where the run is not done or one is under way, and
+        SwitchedOff.
         """
         principal.require(Role.AGENT)
+        refuse_when_killed(self._kit, principal.tenant_id)
         run = await RunRepository(session, principal.tenant_id).get(run_id)
         if run.state != RunState.DONE:
             raise Conflict(f"The run is {run.state}: it can be allocated again once it is done.", state=run.state)

@@ -92,7 +92,8 @@ class ChunkWork:
         except Exception as error:
             if _pauses(error):
                 raise
-            log.warning("treatments_chunk_split", run_id=run.id, chunk_id=chunk.id, error=_said(error)[:300])
+            # Its text may hold what is a customer's: it stands with their result alone.
+            log.warning("treatments_chunk_split", run_id=run.id, chunk_id=chunk.id, error=type(error).__name__)
             decided = await self._split(run, part, error)
         came = await self._store(run, chunk, decided, ends=ChunkState.DONE)
         self._kit.metrics.treatments_chunk_duration_seconds.observe(time.perf_counter() - began)
@@ -115,7 +116,7 @@ class ChunkWork:
                 halves.append(await self._split(run, half, problem))
         return halves[0] + halves[1]
 
-    async def _patiently(self, run: Run, part: Part, again: Callable[[Exception], bool]) -> Decided:
+    async def _patiently(self, run: Run, part: Part, again: Callable[[BaseException], bool]) -> Decided:
         patience = self._patience
         attempts = stamina.retry_context(
             on=again,
@@ -234,14 +235,19 @@ def _is_budget(error: BaseException, scope: str) -> bool:
     return isinstance(error, BudgetExceeded) and error.extra.get("scope") == scope
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the same may work in a moment: all but what is wrong with the input, and a budget that is spent."""
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same may work in a moment: all but what is wrong with the input, and a budget that is spent.
+
+    A cancellation, of which stamina asks too, is the process's end.
+    """
+    if not isinstance(error, Exception):
+        return False
     if isinstance(error, TrellisError):
         return isinstance(error, Retryable) and not isinstance(error, BudgetExceeded)
     return True
 
 
-def _comes_back(error: Exception) -> bool:
+def _comes_back(error: BaseException) -> bool:
     """As `_may_pass`, but an error that says nothing of passing is taken for lasting."""
     return isinstance(error, Retryable) and _may_pass(error)
 

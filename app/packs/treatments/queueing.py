@@ -139,11 +139,9 @@ class QueueFiller:
             return [tenant for tenant in found if not self._kit.flags.killed(PACK, tenant)]
 
     async def fill(self, tenant_id: str, treatments: Collection[str] | None = None) -> int:
-        """How many customers got one. Given again, it gives what is free then."""
-        if self._kit.flags.killed(PACK, tenant_id):
-            return 0
+        """How many customers got one. Given again, it gives what is free then. A kill switch ends it."""
         walk = await self._begin(tenant_id, treatments)
-        while walk is not None and not walk.ended:
+        while walk is not None and not walk.ended and not self._kit.flags.killed(PACK, tenant_id):
             async with self._db.transaction() as session:
                 await self._page(session, walk)
         if walk is not None and walk.given:

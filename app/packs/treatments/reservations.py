@@ -1,10 +1,11 @@
 """Reservations: a unit of a treatment on a day is held, then confirmed, let go of, or expires."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, cast
 
+import structlog
 from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +27,7 @@ from app.storage.repository import TenantRepository
 
 BATCH: Final = 200
 FARTHEST: Final = timedelta(days=366)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +148,26 @@ class Reservations:
         return ReservationPage(items=[ReservationOut.of(row) for row in page.items], next_cursor=page.next_cursor)
 
     async def expire(self) -> int:
-        """Ends what nobody confirmed in time, of every tenant, and offers the units to the queue. How many."""
-        total = 0
-        while batch := await self._due():
+        """Ends what nobody confirmed in time, of every tenant, and offers the units to the queue. How many.
+
+        A tenant of whom it cannot be done keeps nobody else's from ending.
+        """
+        total, failed = 0, set[str]()
+        while batch := await self._due(failed):
             for tenant_id in sorted(batch):
-                total += await self._expire(tenant_id, batch[tenant_id])
+                try:
+                    total += await self._expire(tenant_id, batch[tenant_id])
+                except Exception:
+                    _log.warning("treatments_holds_not_expired", tenant=tenant_id, exc_info=True)
+                    failed.add(tenant_id)
         return total
 
-    async def _due(self) -> dict[str, list[str]]:
+    async def _due(self, without: Collection[str]) -> dict[str, list[str]]:
         """Ids by tenant."""
         due = select(Reservation.tenant_id, Reservation.id).where(
-            Reservation.state == ReservationState.HELD, Reservation.expires_at <= self._clock()
+            Reservation.state == ReservationState.HELD,
+            Reservation.expires_at <= self._clock(),
+            Reservation.tenant_id.not_in(without),
         )
         found: dict[str, list[str]] = {}
         async with self._db.transaction() as session:

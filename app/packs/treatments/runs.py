@@ -34,8 +34,8 @@ class RunService:
         self._lanes = lanes
 
     async def create(self, session: AsyncSession, principal: Principal, body: RunIn) -> RunOut:
-        """Raises Forbidden, Conflict where many runs are under way, and InvalidInput without a catalogue, or where there
-        are no such customers."""
+        """Raises Forbidden, Conflict where many runs are under way, and InvalidInput without a catalogue, or where
+        there are no such customers."""
         if body.customers is not None:
             return await self.create_of(session, principal, body, body.customers)
         scope = {"all": True} if body.segment is None else {"segment": body.segment}

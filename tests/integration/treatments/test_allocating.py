@@ -9,6 +9,7 @@ from app.errors import Conflict
 from app.packs.treatments import allocation_data, allocation_writing
 from app.packs.treatments.allocating import REALLOCATE_JOB, Allocations, AllocationStage
 from app.packs.treatments.allocation_plan import decode, encode, place_of
+from app.packs.treatments.lanes import SwitchedOff
 from app.packs.treatments.models import Allocation
 from app.packs.treatments.reservations import ReservationFilter
 from app.packs.treatments.schemas_allocation import AllocationOut
@@ -125,6 +126,33 @@ async def test_stopped_while_it_writes_it_ends_the_same(desk, small_pages, monke
     assert len(await desk.live(broken)) == 7
     [made] = await allocations(desk, broken)
     assert (made.state, made.allocated, made.not_held) == ("done", 7, 0)
+    await desk.agrees()
+
+
+async def test_a_kill_switch_stops_the_allocation_where_it_is_and_it_goes_on_after(desk, small_pages, monkeypatch):
+    await desk.open(capacity=4)
+    run_id = await desk.run(await offers(desk, 11))
+    desk.killed.add("treatments")
+    with pytest.raises(SwitchedOff):
+        await allocate(desk, run_id)
+    assert await allocations(desk, run_id) == []
+    desk.killed.clear()
+    write = allocation_writing.Writer.write
+
+    async def switched_off_after_one(writer, after):
+        desk.killed.add("treatments")
+        return await write(writer, after)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(allocation_writing.Writer, "write", switched_off_after_one)
+        with pytest.raises(SwitchedOff):
+            await allocate(desk, run_id)
+    assert sum(row[0] == "proposed" for row in (await told(desk, run_id)).values()) == 8
+    with pytest.raises(SwitchedOff):
+        await again(desk, run_id)
+    desk.killed.clear()
+    await allocate(desk, run_id)
+    assert "proposed" not in {row[0] for row in (await told(desk, run_id)).values()}
     await desk.agrees()
 
 

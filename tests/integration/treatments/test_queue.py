@@ -158,3 +158,21 @@ async def test_a_kill_switch_stops_the_queue(desk):
     assert await QueueFiller(desk.kit).fill(TENANT) == 0
     desk.killed.clear()
     assert await QueueFiller(desk.kit).fill(TENANT) == 1
+
+
+async def test_one_tenant_whose_holds_cannot_end_keeps_nobody_elses_from_ending(desk, monkeypatch):
+    await desk.open(capacity=1)
+    await desk.hold()
+    desk.clock.advance(days=2)
+    expire, tried = desk.reservations._expire, []
+
+    async def breaks(tenant_id, ids):
+        tried.append(tenant_id)
+        if len(tried) == 1:
+            raise OSError("broken")
+        return await expire(tenant_id, ids)
+
+    monkeypatch.setattr(desk.reservations, "_expire", breaks)
+    assert await desk.reservations.expire() == 0
+    assert tried == [TENANT]
+    assert await desk.reservations.expire() == 1

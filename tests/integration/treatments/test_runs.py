@@ -299,14 +299,22 @@ async def test_no_priority_of_one_tenant_goes_before_another_tenants_first_run(w
     await until(lambda: gate.waiting == work.lanes.number, "every lane has a chunk")
     second, urgent = await work.start(), await work.start(priority=9)
     async with work.db.transaction() as session:
-        other = Run(
-            **{**vars(await session.get_one(Run, first)), "id": "run_x", "tenant_id": "rival", "chunks_open": 0}
-        )
+        other = Run(id="run_x", tenant_id="rival", priority=0, chunks_open=0)
         await work.lanes.enqueue(session, other, "treatments.start", "j", {})
     gate.open()
     places = dict(reversed(placed))
     assert places[first] == places[urgent] == places["run_x"] == 1
     assert places[second] == 1 + work.lanes.number
+
+
+async def test_a_worker_that_stops_does_not_try_again_what_it_was_at(work: Bench) -> None:
+    await work.customers(10)
+    gate = Gate(work, after=0)
+    run_id = await work.start(control_share=0)
+    await until(lambda: gate.waiting == 1, "the chunk is under way")
+    await work.jobs.stop(0)
+    assert gate.waiting == 1
+    assert (await work.run(run_id)).chunks_open == 1
 
 
 async def test_only_so_many_runs_are_under_way(work: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
