@@ -14,6 +14,7 @@ from rich.console import Console
 
 from app import launch
 from app.administration import GROUPS
+from app.arenas import few_arenas
 from app.console import LOCAL, TenantOption, out, run
 from app.container import PACKS, Container, Parts, migrate_database, open_container
 from app.conversation.evaluation.cache import evaluate as evaluate_cache
@@ -193,6 +194,7 @@ def evaluate_answers_by_meaning(
 
 def main() -> None:
     """Runs a command; an error that a user can mend is one sentence."""
+    few_arenas()
     try:
         cli()
     except TrellisError as error:

@@ -13,12 +13,12 @@ from app.packs.treatments.allocation.model import UNLIMITED, Model
 
 PRICED: Final = 12_000
 """Options whose linear program is solved at a time."""
-_ROUNDS: Final = 12
+_ROUNDS: Final = 24
 _STEPS: Final = (1.0, 0.5, 0.2)
 _REACH: Final = 2.0
 _WIDE: Final = 0.02
 _NARROWER: Final = 0.1
-_IDLE: Final = 2
+_WIDER: Final = 2.0
 _ENOUGH: Final = 1e-9
 _DEAREST: Final = 100.0
 
@@ -50,14 +50,16 @@ class Pricing:
             everything = Part(np.arange(model.options), model.units, np.zeros(model.options, np.int64), self.missing)
             return self._lower(found, solve_relaxed(Program(model, everything), self.seed, self._left()))[1]
         found = self._lower(found, self._sampled())
-        reach, idle = _WIDE * float(np.abs(model.score).mean()), 0
+        reach = _WIDE * float(np.abs(model.score).mean())
+        least = reach * _NARROWER
         for _ in range(_ROUNDS):
             lower = self._lower(found, self._moved(*found, reach))
-            if found[1].scaled - lower[1].scaled <= _ENOUGH * abs(found[1].scaled):
-                reach, idle = reach * _NARROWER, idle + 1
+            idle = found[1].scaled - lower[1].scaled <= _ENOUGH * abs(found[1].scaled)
             found = lower
-            if idle == _IDLE:
+            if idle and reach <= least:
                 break
+            # A sample that misleads leaves a way of many steps: as long as they lead on, they get longer.
+            reach *= _NARROWER if idle else _WIDER
         return found[1]
 
     def _left(self) -> float:
