@@ -119,10 +119,10 @@ async def stopped_s(session: AsyncSession, run: Run, progress: Progress) -> floa
     """From the end of each worker to the next chunk that was done, where one followed."""
     done = (RunChunk.tenant_id == run.tenant_id, RunChunk.run_id == run.id, RunChunk.state == ChunkState.DONE)
     moments = sorted((await session.scalars(select(RunChunk.updated_at).where(*done))).all())
-    return _gaps((worker.ended_at for worker in progress.workers), moments).total_seconds()
+    return gaps((worker.ended_at for worker in progress.workers), moments).total_seconds()
 
 
-def _gaps(ends: Iterable[datetime], moments: Sequence[datetime]) -> timedelta:
+def gaps(ends: Iterable[datetime], moments: Sequence[datetime]) -> timedelta:
     """`moments` in order. Several workers that ended before the same chunk make one gap, from the first of them."""
     first: dict[datetime, datetime] = {}
     for end in sorted(ends):

@@ -86,9 +86,10 @@ class DemoRun:
         """Workers one after the other until the run is done. Raises ConfigError where it cannot be."""
         with _bar(self._out) as bar:
             task = bar.add_task(f"{self.scale.customers:,} customers", total=self.scale.customers)
-            if self._kills and not self.steps.progress.kills:
-                await self._killed_in_the_middle(bar, task)
             run = await self.run()
+            if self._kills and not self.steps.progress.kills and not _stands(run):
+                await self._killed_in_the_middle(bar, task)
+                run = await self.run()
             if run.state != RunState.DONE:
                 with self._worker() as worker:
                     run = await self._until(worker, _stands, bar, task)
