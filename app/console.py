@@ -18,7 +18,15 @@ Result = TypeVar("Result")
 LOCAL = LOCAL_TENANT
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
 UrlOption = Annotated[str | None, typer.Option("--url", help="The server; this machine's where not given.")]
-KeyOption = Annotated[str | None, typer.Option("--key", help="An API key; this machine's own where not given.")]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        envvar="TRELLIS_KEY",
+        show_envvar=True,
+        help="An API key; this machine's own where not given. As an option it is seen in the list of processes.",
+    ),
+]
 ID_WIDTH = 30
 
 

@@ -19,6 +19,7 @@ from app.integrations.mcp.config import ServerSpec
 from app.integrations.mcp.errors import McpBroken, McpLied, McpTimeout, McpUnreachable
 from app.integrations.mcp.results import RemoteTool
 from app.integrations.mcp.servers import OPEN_S, McpServer
+from app.integrations.mcp.shown import ANY_OBJECT, shown_description, shown_schema
 from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
@@ -157,14 +158,16 @@ def _mounted(server: McpServer, remote: str) -> Mounted:
 def _description(mounted: Mounted) -> str:
     if mounted.known is None:
         return f"The tool '{mounted.tool}' of the MCP server '{mounted.server}', which was not reached yet."
-    said = " ".join(mounted.known.description.split())[:_MOST_DESCRIPTION]
-    return f"{said} (a tool of the MCP server '{mounted.server}')"
+    said = shown_description(mounted.known)
+    if mounted.known.description and not said:
+        _log.warning("mcp.description_withheld", server=mounted.server, tool=mounted.tool)
+    return f"{said[:_MOST_DESCRIPTION]} (a tool of the MCP server '{mounted.server}')".strip()
 
 
 def _args_type(server: McpServer, remote: str) -> type[BaseModel]:
     """Any object, held to the server's own schema where that is known; a model is shown that schema."""
     known = server.seen.get(remote)
-    schema = dict(known.input_schema) if known is not None else {"type": "object"}
+    schema = dict(shown_schema(known) if known is not None else ANY_OBJECT)
 
     class RemoteArgs(RootModel[dict[str, Any]]):
         @model_validator(mode="after")

@@ -16,9 +16,16 @@ from infra.phases import PHASES, Phase, PhaseName, Relational, Vectors
 PREFIX = "TRELLIS_"
 REGION = r"^[a-z0-9-]{0,40}$"
 KAFKA = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$"
-# Read by the test suite and by make, never by the app.
+# Read by the test suite, by make and by options of commands, never as a setting.
 TOOLING = frozenset(
-    {"TRELLIS_DATA", "TRELLIS_REQUIRE_ALL", "TRELLIS_NO_SERVERS", "TRELLIS_BENCH_FIGURES", "TRELLIS_HYPOTHESIS"}
+    {
+        "TRELLIS_DATA",
+        "TRELLIS_KEY",
+        "TRELLIS_REQUIRE_ALL",
+        "TRELLIS_NO_SERVERS",
+        "TRELLIS_BENCH_FIGURES",
+        "TRELLIS_HYPOTHESIS",
+    }
 )
 _DEVELOPMENT_SECRET = "trellis-development-only"  # noqa: S105 - refused in production, see _check_production
 

@@ -13,7 +13,7 @@ from app.cache.connection import RedisLink, connect
 from app.clock import Clock
 from app.container.container import Parts
 from app.governance.audit import Audit
-from app.governance.flags import Flags, FlagSpec, kill_switch
+from app.governance.flags import MCP_SWITCH, Flags, FlagSpec, kill_switch
 from app.governance.models import EVERY_TENANT
 from app.governance.openfeature import FlagProvider
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
@@ -57,6 +57,7 @@ async def lay_ground(
 
 async def _start_flags(flags: Flags, packs: Sequence[Pack], stack: AsyncExitStack) -> None:
     flags.declare(*(FlagSpec(name, True, what) for name, what in SWITCHES.items()), *RETRIEVAL_FLAGS)
+    flags.declare(MCP_SWITCH)
     for pack in packs:
         flags.declare(kill_switch(pack.name), *pack.flags)
     await flags.start()

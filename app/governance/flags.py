@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import structlog
 from sqlalchemy import select
@@ -45,6 +46,10 @@ class FlagSpec:
 def kill_switch(pack: str) -> FlagSpec:
     """The flag that stops a pack, for one tenant or (set for `*`) for all."""
     return FlagSpec(KILL + pack, False, f"Stops every run of {pack}.")
+
+
+MCP: Final = "mcp"
+MCP_SWITCH: Final = FlagSpec(KILL + MCP, False, "Stops every write that another agent asks for by MCP.")
 
 
 class UnknownFlag(TrellisError):

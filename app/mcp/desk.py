@@ -13,8 +13,9 @@ from app.agent.tools import Effect, OutcomeState, Tool, ToolCallPlan, ToolExecut
 from app.agent.tools.approvals import ApprovalRepository
 from app.agent.tools.base import UNKNOWN_TOOL
 from app.agent.tools.records import EffectRepository
-from app.errors import InvalidInput, NotFound
+from app.errors import InvalidInput, NotFound, Unavailable
 from app.governance.audit import Audit
+from app.governance.flags import MCP, Flags
 from app.governance.people import Alias, Kind, person_mark
 from app.ids import new_id
 from app.principal import Principal, Role
@@ -24,6 +25,7 @@ from app.telemetry.metrics import Metrics
 
 KEY: Final = "idempotency_key"
 SERVER: Final = "trellis"
+_STOPPED_S: Final = 30.0
 _KEY_SCHEMA: Final[Mapping[str, Any]] = {
     "type": "string",
     "minLength": 1,
@@ -59,8 +61,11 @@ class Desk:
         secret: marks whom a write is about, so that it is found when that person asks or is erased.
     """
 
-    def __init__(self, executor: ToolExecutor, db: Database, audit: Audit, metrics: Metrics, secret: bytes) -> None:
+    def __init__(
+        self, executor: ToolExecutor, db: Database, audit: Audit, flags: Flags, metrics: Metrics, secret: bytes
+    ) -> None:
         self._executor = executor
+        self._flags = flags
         self._db = db
         self._audit = audit
         self._metrics = metrics
@@ -74,7 +79,7 @@ class Desk:
 
     async def call(self, principal: Principal, name: str, args: Mapping[str, Any]) -> Served:
         """Raises NotFound for a tool that is not offered to agents, Forbidden below the role that it needs,
-        InvalidInput for a key that came with other arguments."""
+        InvalidInput for a key that came with other arguments, Unavailable for a write while a switch stops them."""
         started, outcome = time.perf_counter(), "failed"
         tool = self._executor.registry.get(name)
         label = name if tool is not None and tool.for_agents else UNKNOWN_TOOL
@@ -93,6 +98,8 @@ class Desk:
         if tool is None or not tool.for_agents:
             raise NotFound(f"There is no tool '{name[:64]}' here: list the tools.")
         principal.require(_role(tool))
+        if tool.effect is Effect.WRITE and self._flags.killed(MCP, principal.tenant_id):
+            raise Unavailable("Writing by MCP is switched off at the moment: try again later.", retry_after=_STOPPED_S)
         wanted, given = _without_key(tool, args)
         key = _ledger_key(principal, tool, given or new_id("key"))
         if given is not None:

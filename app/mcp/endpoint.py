@@ -46,7 +46,7 @@ class _Hosts:
         if self._host is None:
             server = await asyncio.to_thread(import_module, "app.mcp.server")
             kit, settings = self._container.kit, self._container.settings
-            desk = Desk(kit.executor, self._container.db, kit.audit, kit.metrics, signing_key(settings))
+            desk = Desk(kit.executor, self._container.db, kit.audit, kit.flags, kit.metrics, signing_key(settings))
             self._host = server.Host(desk, settings.max_body_bytes)
         return self._host
 
@@ -67,5 +67,12 @@ def _refuse_pages(origin: str | None) -> None:
 
     The specification asks for it ("Security Warning" of Streamable HTTP). Raises Forbidden.
     """
-    if origin is not None and urlsplit(origin).hostname not in _HERE:
+    if origin is not None and _host_of(origin) not in _HERE:
         raise Forbidden("This address is for agents, not for pages in a browser: send no Origin.")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None

@@ -202,3 +202,24 @@ async def test_a_decision_of_a_customer_and_the_state_of_a_run_are_the_tenants_o
     assert (mine["customer"], mine["decisions_total"], mine["decisions"]) == ("c-1", 0, [])
     assert "c-1" in said(await called(service, "treatment_decision", rival, customer="c-1"))
     assert "There is no run 'run_x'" in said(await called(service, "treatment_run", run_id="run_x"))
+
+
+async def test_an_origin_that_is_none_is_refused_too(service):
+    message = {"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {}}
+    for origin in ("http://[", "null", "http://localhost@evil.example", "http://localhost.evil.example"):
+        answer = await service.client.post("/mcp", json=message, headers={"Origin": origin})
+        assert answer.status_code == 403, origin
+
+
+async def test_a_switch_stops_what_writes_and_not_what_reads(service):
+    flags, db = service.container.kit.flags, service.container.db
+    for name in ("kill.mcp", "kill.all"):
+        async with db.transaction() as session:
+            await flags.set(session, ADMIN, name, True)
+        await flags.refresh()
+        assert "switched off" in said(await called(service, "submit_lead", **lead(email="off@example.org")))
+        assert (await called(service, "list_leads"))["isError"] is False
+        async with db.transaction() as session:
+            await flags.set(session, ADMIN, name, False)
+        await flags.refresh()
+    assert await leads_of(service, "off@example.org") == []
