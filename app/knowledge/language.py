@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -84,6 +85,7 @@ class Glossary:
         self._stems = {language: _compile(known) for language, known in by_language.items()}
 
     @classmethod
+    @lru_cache(maxsize=1)  # a tenth of a second, and several rooms read the same file; a glossary never changes
     def load(cls, path: Path = HERE / "glossary.yaml") -> "Glossary":
         return cls(yaml.safe_load(path.read_text("utf-8")))
 
