@@ -16,6 +16,7 @@ RESUME_AFTER_S: Final = 0.5
 SILENCE_S: Final = 60.0
 """The server sends a sign of life four times as often."""
 BROKEN: Final = (aiohttp.ClientError, TimeoutError, ConnectionError)
+_ENDED: Final = "The server ended the answer before it began: ask again."
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_S)
 
 
@@ -49,7 +50,7 @@ class EventSource:
     async def ask(self, path: str, document: Any, ends: Collection[str]) -> AsyncGenerator[Sent, None]:
         """The events that answer, as they come; the last one's name is among `ends`. Close it to stop the answer.
 
-        A connection that breaks is taken up again behind the last event that came.
+        A connection that breaks is taken up again behind the last event that came; nothing is asked twice.
         Raises Refused with the server's own sentence, ConfigError where nothing answers, Unavailable where a stream
         broke and cannot be taken up again.
         """
@@ -61,7 +62,9 @@ class EventSource:
                     async for last in events:
                         resume = last.data["resume"] if last.name == "start" else resume
                         yield last
-                if last is not None and last.name in ends:
+                if last is None:
+                    raise Unavailable(_ENDED, retry_after=1)
+                if last.name in ends:
                     return
             except BROKEN as error:
                 if last is None:

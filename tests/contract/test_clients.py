@@ -1,5 +1,6 @@
 """Clients and their health, the same on the embedded database and on PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -40,3 +41,17 @@ async def test_clients_come_in_once_are_scored_and_go_whole(service: Service) ->
     assert (await service.client.delete("/v1/people/j.lind@borealisfoods.example")).json()["erased"]["clients"] > 5
     assert (await service.client.delete(f"{PATH}/borealis-foods")).status_code == 204
     assert (await service.client.get(f"{PATH}/borealis-foods")).status_code == 404
+
+
+async def test_two_imports_at_once_come_in_whole_and_are_counted_once(service: Service) -> None:
+    names = [f"c{number:02}" for number in range(20)]
+    signal = {"kind": "message", "at": "2026-03-01T00:00:00Z", "text": "Thanks."}
+    clients = [
+        {"external_id": name, "name": name, "signals": [{"key": f"k{n}", **signal} for n in range(5)]} for name in names
+    ]
+    backwards = [{**one, "signals": one["signals"][::-1]} for one in reversed(clients)]
+    answers = await asyncio.gather(*(service.client.put(PATH, json=body) for body in (clients, backwards)))
+    assert [answer.status_code for answer in answers] == [200, 200], [answer.text for answer in answers]
+    reports = [answer.json() for answer in answers]
+    assert sum(report["clients"]["new"] for report in reports) == 20
+    assert sum(report["new_signals"] for report in reports) == 100

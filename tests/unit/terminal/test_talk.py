@@ -67,6 +67,14 @@ def test_a_stream_that_keeps_breaking_is_given_up_with_a_sentence(tmp_path: Path
     assert len(script.resumed) == stream_events.RESUMES
 
 
+def test_a_stream_without_an_event_is_not_asked_again(tmp_path: Path) -> None:
+    script = Script(events=[])
+    with talking(script, tmp_path) as talk:
+        assert not talk.talk.once("How long?")
+    assert "error: The server ended the answer before it began: ask again." in talk.shown
+    assert script.questions == ["How long?"]
+
+
 def test_a_refusal_and_an_error_in_the_stream_are_the_servers_own_sentences(tmp_path: Path) -> None:
     script = Script(refuse=(429, "You may send 10 requests a minute here: wait 7 s."))
     with talking(script, tmp_path) as talk:
