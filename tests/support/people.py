@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ async def _insure(service: Service, person: Planted) -> None:
 
 
 async def _treat(service: Service, person: Planted) -> None:
-    """A customer with an event and an outcome."""
+    """A customer with an event, an outcome, a decision about what they alone are like, a reservation."""
     catalogue = {"treatments": [{"name": "email", "title": "An e-mail"}], "traits": ["hobby"]}
     assert (await service.client.put("/v1/treatments/catalogue", json=catalogue)).status_code == 200
     event = {"at": "2026-02-01T00:00:00Z", "kind": "visit", "text": f"asked for a {person.words[0]}"}
@@ -73,7 +74,7 @@ async def _treat(service: Service, person: Planted) -> None:
         "external_id": person.user_id,
         "email": person.email,
         "worth_usd": 100,
-        "attributes": {"address": f"{person.company}, {person.words[1]} 3"},
+        "attributes": {"address": f"{person.company}, {person.words[1]} 3", "hobby": person.words[3]},
         "events": [event],
     }
     put = await service.client.put("/v1/treatments/customers", json=[customer])
@@ -81,22 +82,38 @@ async def _treat(service: Service, person: Planted) -> None:
     known = {"key": "o-1", "customer": person.user_id, "treatment": "email", "success": False}
     body = [{**known, "at": "2026-03-01T00:00:00Z"}]
     assert (await service.client.post("/v1/treatments/outcomes", json=body)).status_code == 200
+    started = await service.client.post("/v1/treatments/runs", json={"all": True, "control_share": 0})
+    assert started.status_code == 201, started.text
+    async with asyncio.timeout(WAIT_S):
+        while (await service.client.get(f"/v1/treatments/runs/{started.json()['id']}")).json()["state"] != "done":
+            await asyncio.sleep(0.05)
+    assert person.words[3] in str(await service.rows("treatment_answers"))
+    held = {"treatment": "email", "customer": person.user_id, "note": f"likes {person.words[0]}"}
+    held["day"] = f"{service.container.clock() + timedelta(days=3):%Y-%m-%d}"
+    made = await service.client.post("/v1/treatments/reservations", json=held, headers={"Idempotency-Key": "held-1"})
+    assert made.status_code == 201, made.text
 
 
 async def _serve(service: Service, person: Planted) -> None:
     """A client whose contact the person is, with a message."""
     said = {"key": "m-1", "kind": "message", "at": "2026-02-01T00:00:00Z", "text": f"Where is my {person.words[0]}?"}
-    client = {"external_id": "cl-7731", "name": "A client", "email": person.email, "signals": [said]}
+    client = {"external_id": "cl-7731", "name": 'Ö "A" client', "email": person.email, "signals": [said]}
     attributes = {"contact": person.name}
     put = await service.client.put("/v1/teams/clients", json=[{**client, "attributes": attributes}])
     assert put.status_code == 200, put.text
 
 
 async def _ask_a_team(service: Service, person: Planted) -> None:
-    """A question of the tenant's own people that is about the person."""
-    question = {"question": f"Is the client with the {person.words[0]} at risk?", "subject": person.email}
-    asked = await service.client.post("/v1/teams/client_health/ask", json=question)
-    assert asked.status_code == 200, asked.text
+    """Questions of the tenant's own people: about the person, about their company, with their address in its text."""
+    word = person.words[0]
+    for question, subject in (
+        (f"Is the client with the {word} at risk?", person.email),
+        ("Which tickets are open?", 'Ö "A" client'),
+        (f"Did {person.email.upper()} open a ticket about a {word}?", ""),
+    ):
+        body = {"question": question, "subject": subject}
+        asked = await service.client.post("/v1/teams/client_health/ask", json=body)
+        assert asked.status_code == 200, asked.text
 
 
 async def _write_as_lead(service: Service, person: Planted) -> None:

@@ -1,19 +1,25 @@
 """What the teams' questions hold of a person."""
 
-from typing import Any
+import json
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, CursorResult, Text, cast, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.governance.people import Alias, Aliases, Kind, batches, plain
 from app.packs.teams.client_repository import ClientRepository
 from app.packs.teams.models import Client, TeamQuestion, TeamTask
 from app.packs.teams.repository import QuestionRepository, TaskRepository
 
+_OF_QUESTION: Final = (TeamQuestion.question, TeamQuestion.answer)
+_OF_TASK: Final = (TeamTask.question, TeamTask.answer, TeamTask.evidence, TeamTask.missing)
+
 
 class TeamQuestionsOfPerson:
-    """`PersonStore` of questions that a person asked, that name them as their subject, or for which a member looked at
-    something of theirs: what was said of it is in the answer. All of such a question goes; it can be asked again.
+    """`PersonStore` of questions that a person asked, that name them as their subject or their address anywhere, or for
+    which a member looked at something of theirs: what was said of it is in the answer. All of such a question goes; it
+    can be asked again.
 
     Comes before the store of clients, by whose addresses it finds what their contacts wrote.
     """
@@ -53,9 +59,12 @@ class TeamQuestionsOfPerson:
             found |= set(await session.scalars(asked))
         clients = await self._clients(session, tenant_id, known)
         for name in {*known.of(Kind.EMAIL, Kind.RECORD, Kind.USER), *clients}:
-            looked = func.lower(cast(TeamTask.tools, Text)).contains(f'"{name.lower()}"', autoescape=True)
-            saw = select(TeamTask.question_id).where(TeamTask.tenant_id == tenant_id, looked)
+            saw = select(TeamTask.question_id).where(TeamTask.tenant_id == tenant_id, _looked_at(name))
             found |= set(await session.scalars(saw))
+        for email in known.of(Kind.EMAIL):
+            said = select(TeamTask.question_id).where(TeamTask.tenant_id == tenant_id, _holds(email, *_OF_TASK))
+            asked = select(TeamQuestion.id).where(TeamQuestion.tenant_id == tenant_id, _holds(email, *_OF_QUESTION))
+            found |= {*await session.scalars(said), *await session.scalars(asked)}
         return found
 
     async def _clients(self, session: AsyncSession, tenant_id: str, known: Aliases) -> set[str]:
@@ -70,3 +79,15 @@ class TeamQuestionsOfPerson:
 def _about(names: list[str]) -> ColumnElement[bool]:
     named = [name.lower() for name in names]
     return or_(TeamQuestion.asked_by.in_(names), func.lower(TeamQuestion.subject).in_(named))
+
+
+def _looked_at(name: str) -> ColumnElement[bool]:
+    """Whatever its case in ASCII; beyond that as it was shown, in either way of writing JSON."""
+    tools = cast(TeamTask.tools, Text)
+    written = {json.dumps(name), json.dumps(name, ensure_ascii=False)}
+    same = [tools.contains(text, autoescape=True) for text in sorted(written)]
+    return or_(func.lower(tools).contains(f'"{name.lower()}"', autoescape=True), *same)
+
+
+def _holds(text: str, *columns: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    return or_(*(cast(column, Text).icontains(text, autoescape=True) for column in columns))

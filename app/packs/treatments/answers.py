@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from sqlalchemy import Table
+from sqlalchemy import CursorResult, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
 from app.ids import new_id
-from app.packs.treatments.models import ModelAnswer
+from app.packs.treatments.models import ModelAnswer, Result
 from app.packs.treatments.profiles import Profile
 from app.packs.treatments.proposing import ModelProposal
 from app.storage.db import Database
@@ -93,6 +94,19 @@ class AnswerStore:
             "provider": origin.provider[:60],
             "catalogue_version": origin.catalogue_version,
         }
+
+
+async def forget_answers(session: AsyncSession, tenant_id: str, customers: Sequence[str]) -> int:
+    """Deletes what the model said of words that these customers alone had, before their results go. How many."""
+    theirs = Result.customer_id.in_(customers)
+    of_tenant = (Result.tenant_id == tenant_id, Result.answer_id.is_not(None))
+    asked = set(await session.scalars(select(Result.answer_id).where(*of_tenant, theirs).distinct()))
+    shared = (*of_tenant, ~theirs, Result.answer_id.in_(asked))
+    alone = asked - set(await session.scalars(select(Result.answer_id).where(*shared).distinct()))
+    where = (ModelAnswer.tenant_id == tenant_id, ModelAnswer.id.in_(alone))
+    done = await session.execute(delete(ModelAnswer).where(*where))
+    assert isinstance(done, CursorResult)
+    return done.rowcount
 
 
 class UnderWay:

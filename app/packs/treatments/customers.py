@@ -13,6 +13,7 @@ from app.errors import Conflict, InvalidInput
 from app.governance.audit import Audit
 from app.ids import new_id
 from app.pack import Kit
+from app.packs.treatments.answers import forget_answers
 from app.packs.treatments.customer_rows import CustomerRepository, EventRepository, parts
 from app.packs.treatments.models import Customer, CustomerEvent
 from app.packs.treatments.reservations import forget
@@ -206,6 +207,7 @@ class CustomerService:
         async with self._db.transaction() as session:
             row = await CustomerRepository(session, principal.tenant_id).named(name)
             await forget(session, self._kit, principal.tenant_id, [row.id])
+            await forget_answers(session, principal.tenant_id, [row.id])
             await session.execute(
                 delete(Customer).where(Customer.tenant_id == principal.tenant_id, Customer.id == row.id)
             )

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.governance.people import Alias, Aliases, Kind, batches, plain
 from app.pack import Kit
+from app.packs.treatments.answers import forget_answers
 from app.packs.treatments.customer_rows import CustomerRepository
 from app.packs.treatments.models import Customer, CustomerEvent, Outcome, Reservation, Result, RunMember
 from app.packs.treatments.reservations import forget
@@ -18,7 +19,8 @@ _OF_CUSTOMER: Final = (CustomerEvent, Outcome, Result, Reservation, RunMember)
 class TreatmentsOfPerson:
     """`PersonStore` of customers with events, outcomes, results, reservations and places in lists, all of which go.
 
-    Counts of cases and the model's answers stay: they hold coarse words that many share, and nobody.
+    Counts of cases stay, and the model's answers that somebody else shares: they hold coarse words, and nobody. An
+    answer about words that this person alone had goes too.
     An address leads to every customer who has it; a customer leads to their address only where nobody else has it.
     """
 
@@ -50,6 +52,7 @@ class TreatmentsOfPerson:
         rows = 0
         for batch in batches([customer.id for customer in await self._customers(session, tenant_id, known)]):
             await forget(session, self._kit, tenant_id, batch)
+            rows += await forget_answers(session, tenant_id, batch)
             for model in _OF_CUSTOMER:
                 rows += await _deleted(session, model, model.tenant_id == tenant_id, model.customer_id.in_(batch))
             rows += await _deleted(session, Customer, Customer.tenant_id == tenant_id, Customer.id.in_(batch))
