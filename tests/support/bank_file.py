@@ -23,7 +23,7 @@ def bank_file(path: Path, rows: int, seed: int = 0) -> Path:
 
 
 def _row(draw: random.Random, when: float) -> list[object]:
-    age, former = draw.randint(19, 80), draw.choice(("unknown", "unknown", "failure", "success"))
+    age, former = draw.randint(19, 64), draw.choice(("unknown", "unknown", "failure", "success"))
     yes = draw.random() < 0.05 + 0.3 * (former == "success") + 0.2 * (age >= 60)
     return [
         age,

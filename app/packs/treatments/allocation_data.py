@@ -75,6 +75,7 @@ class Loader:
         self._day = day
         self._columns = Columns()
         self._groups: dict[str, int] = {}
+        self._floored = {floor.group for floor in catalogue.floors}
         self._treatments = {treatment.name: index for index, treatment in enumerate(catalogue.treatments)}
         self._priorities = {treatment.name: treatment.priority for treatment in catalogue.treatments}
         self._included: Counter[str] = Counter()
@@ -99,7 +100,9 @@ class Loader:
     def _add(self, row: Any, limits: CustomerLimits) -> None:
         index = len(self._columns.places)
         self._columns.places.append(place_of(row.customer_id))
-        self._columns.groups.append(self._groups.setdefault(row.fair_group, len(self._groups)))
+        # Groups of which no floor speaks are one: a tenant may have as many as it has customers.
+        group = row.fair_group if row.fair_group in self._floored else ""
+        self._columns.groups.append(self._groups.setdefault(group, len(self._groups)))
         bookings = [one for one in limits.bookings(row.customer_id) if one.id]
         if row.state == ResultState.ALLOCATED and elsewhere(bookings, self._run.id, self._day):
             return
@@ -147,15 +150,15 @@ class Loader:
         columns = self._columns
         return Problem(
             customers=len(columns.places),
-            groups=np.array(columns.groups, dtype=np.int16),
+            groups=np.frombuffer(columns.groups, dtype=np.int16),
             group_names=tuple(self._groups),
             treatments=tuple(self._treatments),
-            option_customer=np.array(columns.customer, dtype=np.int32),
-            option_treatment=np.array(columns.treatment, dtype=np.int16),
-            option_net=np.array(columns.net, dtype=np.int64),
-            option_score=np.array(columns.score, dtype=np.int64),
-            option_cost=np.array(columns.cost, dtype=np.int64),
-            fixed=np.array(columns.fixed, dtype=np.bool_),
+            option_customer=np.frombuffer(columns.customer, dtype=np.int32),
+            option_treatment=np.frombuffer(columns.treatment, dtype=np.int16),
+            option_net=np.frombuffer(columns.net, dtype=np.int64),
+            option_score=np.frombuffer(columns.score, dtype=np.int64),
+            option_cost=np.frombuffer(columns.cost, dtype=np.int64),
+            fixed=np.frombuffer(columns.fixed, dtype=np.bool_),
             limits=self._limits(used),
         )
 

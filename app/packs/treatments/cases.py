@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 from sqlalchemy import func, select
 
 from app.cache.known import Known
@@ -54,5 +55,6 @@ class Cases:
         newest = select(*columns).where(Case.tenant_id == tenant_id)
         async with self._db.reading() as session:
             found = await session.execute(newest.order_by(Case.updated_at.desc(), Case.id).limit(MAX_CASES))
-            rows = [CaseRow(*row) for row in found]
+            # As an array at once: the same in Python's numbers takes eight times as much.
+            rows = [CaseRow(row[0], row[1], np.asarray(row[2], np.float32), row[3], row[4]) for row in found]
         return await asyncio.to_thread(snapshot_of, stamp, rows)

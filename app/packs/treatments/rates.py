@@ -32,6 +32,7 @@ PRECISION: Final = 1.0
 """Of the coefficients' prior."""
 TOLERANCE: Final = 1e-4
 _STEPS: Final = 30
+_AT_ONCE: Final = 16
 
 Floats = NDArray[np.float64]
 Stamp = tuple[int, datetime | None]
@@ -43,7 +44,7 @@ class CaseRow:
 
     fingerprint: str
     treatment: str
-    vector: Sequence[float]
+    vector: Sequence[float] | NDArray[np.float32]
     trials: int
     successes: int
 
@@ -153,13 +154,15 @@ def strength_of(trials: Floats, successes: Floats, chances: Floats) -> float:
 
 
 def rates(snapshot: Snapshot, looks: Sequence[Look], base_chances: Mapping[str, float]) -> dict[str, dict[str, Rate]]:
-    """By fingerprint and by treatment of `base_chances`."""
-    weights = _weights(snapshot, looks)
-    by_treatment = {name: _rates(snapshot, weights, looks, name, base) for name, base in base_chances.items()}
-    return {
-        look.fingerprint: {name: found[place] for name, found in by_treatment.items()}
-        for place, look in enumerate(looks)
-    }
+    """By fingerprint and by treatment of `base_chances`. Memory: some `_AT_ONCE` x fingerprints numbers."""
+    found: dict[str, dict[str, Rate]] = {}
+    for start in range(0, len(looks), _AT_ONCE):
+        part = looks[start : start + _AT_ONCE]
+        weights = _weights(snapshot, part)
+        by_treatment = {name: _rates(snapshot, weights, part, name, base) for name, base in base_chances.items()}
+        for place, look in enumerate(part):
+            found[look.fingerprint] = {name: given[place] for name, given in by_treatment.items()}
+    return found
 
 
 def _rates(
