@@ -1,7 +1,8 @@
 """Makes the pictures of this folder again: `.venv/bin/python docs/pictures/make.py`; needs Chromium (`make deps`).
 
 Starts a server on a free port over a data folder of its own, waits until the sample leads are decided, signs in by
-a one-time link and takes the overview, the explanation of a decision, and a talk with the handbook's bot.
+a one-time link and takes the overview, the explanation of a decision, a talk with the handbook's bot, a run of
+treatments over the sample's customers, and a question to the team for client health.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent.parent))
 
-from tests.support.browser import browse  # noqa: E402 - found by the line above
+from tests.support.browser import Page, browse  # noqa: E402 - found by the line above
 from tests.support.components import COMPONENTS  # noqa: E402
 from tests.support.processes import wait_until  # noqa: E402
 from tests.support.server import Server, free_port  # noqa: E402
@@ -26,6 +27,12 @@ LANGUAGES = ("en", "de")
 QUESTIONS = ("How many days of paid leave does everybody have?", "Which treaty ended the Thirty Years War?")
 ASK = (
     "(said => {{ document.querySelector('#message').value = said;"
+    " document.querySelector('#ask').requestSubmit() }})({})"
+)
+RUN_HEIGHT, TEAM_HEIGHT = 1130, 820
+TEAM_QUESTION = "Which of our clients are at risk, and why?"
+TEAM_ASK = (
+    "(said => {{ document.querySelector('#question').value = said;"
     " document.querySelector('#ask').requestSubmit() }})({})"
 )
 WAIT_S = 180.0
@@ -84,6 +91,26 @@ async def take(chromium: Path, server: Server, link: str, decision_id: str) -> N
             await page.wait_for(f"document.querySelectorAll('.turn.assistant .meta a').length > {number}")
         await page.run("document.querySelector('.cited').click()")
         await page.picture(FOLDER / "chat.png")
+        await take_run(page, server)
+        await take_team(page, server)
+
+
+async def take_run(page: Page, server: Server) -> None:
+    """A run over all customers, started as a person does it, once it is done."""
+    await page.size(WIDTH)
+    await page.goto(f"{server.address}/console/treatments/runs/new")
+    async with page.loading():
+        await page.run("document.querySelector('main form button').click()")
+    await page.wait_for("document.querySelector('#queue') !== null && !document.querySelector('[hx-trigger]')")
+    await page.picture(FOLDER / "treatments.png", height=RUN_HEIGHT)
+
+
+async def take_team(page: Page, server: Server) -> None:
+    await page.goto(f"{server.address}/console/teams?team=client_health")
+    async with page.loading():
+        await page.run(TEAM_ASK.format(json.dumps(TEAM_QUESTION)))
+    await page.wait_for("document.querySelector('#task-4') !== null")
+    await page.picture(FOLDER / "teams.png", height=TEAM_HEIGHT)
 
 
 if __name__ == "__main__":

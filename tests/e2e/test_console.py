@@ -19,6 +19,8 @@ from tests.support.server import Server, free_port
 PLACES = (
     *("leads/overview", "leads", "leads/new", "chat?bot=handbook", "chat/documents?bot=handbook"),
     *("decisions", "approvals", "audit", "flags", "flags/kill.leads"),
+    *("treatments", "treatments/runs/new", "treatments/customers", "teams", "teams/clients"),
+    *("treatments/customers/sample-001", "teams/clients/borealis-foods"),
 )
 LOCAL_PLACES = ("outbox", "calendar", "contacts")
 PAYLOAD = """<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"""
