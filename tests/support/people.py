@@ -96,7 +96,8 @@ async def _treat(service: Service, person: Planted) -> None:
 
 async def _serve(service: Service, person: Planted) -> None:
     """A client whose contact the person is, with a message."""
-    said = {"key": "m-1", "kind": "message", "at": "2026-02-01T00:00:00Z", "text": f"Where is my {person.words[0]}?"}
+    at = (service.container.clock() - timedelta(days=5)).isoformat()
+    said = {"key": "m-1", "kind": "message", "at": at, "text": f"My {person.words[0]} is broken, that is awful!"}
     client = {"external_id": "cl-7731", "name": 'Ö "A" client', "email": person.email, "signals": [said]}
     attributes = {"contact": person.name}
     put = await service.client.put("/v1/teams/clients", json=[{**client, "attributes": attributes}])
@@ -105,15 +106,17 @@ async def _serve(service: Service, person: Planted) -> None:
 
 async def _ask_a_team(service: Service, person: Planted) -> None:
     """Questions of the tenant's own people: about the person, about their company, with their address in its text."""
-    word = person.words[0]
-    for question, subject in (
-        (f"Is the client with the {word} at risk?", person.email),
-        ("Which tickets are open?", 'Ö "A" client'),
-        (f"Did {person.email.upper()} open a ticket about a {word}?", ""),
+    word, client = person.words[0], 'Ö "A" client'
+    for team, question, subject in (
+        ("client_health", f"Is the client with the {word} at risk?", person.email),
+        ("client_health", "Are there unhappy messages?", client),
+        ("sales_intelligence", f"What do our pages say to {person.email.upper()}?", ""),
     ):
         body = {"question": question, "subject": subject}
-        asked = await service.client.post("/v1/teams/client_health/ask", json=body)
+        asked = await service.client.post(f"/v1/teams/{team}/ask", json=body)
         assert asked.status_code == 200, asked.text
+        if subject == client:
+            assert word in asked.text
 
 
 async def _write_as_lead(service: Service, person: Planted) -> None:

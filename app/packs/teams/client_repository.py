@@ -35,7 +35,8 @@ class ClientRepository(TenantRepository[Client]):
         found = await self.first(Client.external_id == text) or await self.find(text)
         if found is not None:
             return found
-        same = await self.all(func.lower(Client.name) == text.strip().lower(), limit=2)
+        name = text.strip()
+        same = await self.all(or_(Client.name == name, func.lower(Client.name) == name.lower()), limit=2)
         if len(same) != 1:
             raise self.not_found(text)
         return same[0]
