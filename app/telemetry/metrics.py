@@ -389,7 +389,7 @@ _HOUSE = (
     _gauge(
         "kill_switch",
         "1 where the switch stops its pack (or, named 'all', every pack).",
-        Label("name", source="folders of app/packs, and 'all'"),
+        Label("name", source="folders of app/packs, 'mcp' and 'all'"),
     ),
 )
 

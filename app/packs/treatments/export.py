@@ -33,7 +33,8 @@ COLUMNS: Final = (
     "decided_at",
     "updated_at",
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# The last four are full-width: some locales take them for formulas too.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class ResultFiles:
@@ -44,6 +45,8 @@ class ResultFiles:
         self._tenant_id = tenant_id
         self._run_id = run_id
         self._wanted = wanted or ResultFilter()
+        self.rows = 0
+        """How many went into the file so far."""
 
     async def csv(self) -> AsyncIterator[bytes]:
         """The file in pieces. A text that a spreadsheet would take for a formula begins with an apostrophe."""
@@ -61,8 +64,10 @@ class ResultFiles:
         file.seek(0)
         return file
 
-    def _parts(self, size: int) -> AsyncIterator[Sequence[tuple[Result, str]]]:
-        return parts(self._db, self._tenant_id, self._run_id, self._wanted, size)
+    async def _parts(self, size: int) -> AsyncIterator[Sequence[tuple[Result, str]]]:
+        async for rows in parts(self._db, self._tenant_id, self._run_id, self._wanted, size):
+            self.rows += len(rows)
+            yield rows
 
 
 async def blocks(file: IO[bytes]) -> AsyncIterator[bytes]:

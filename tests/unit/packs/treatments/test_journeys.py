@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.packs.treatments.catalogue import CatalogueIn, Condition, Treatment
 from app.packs.treatments.eligibility import eligibility, refusal
@@ -221,3 +222,8 @@ def test_cooldown_looks_both_ways(days: float, refused: bool) -> None:
     why = refusal(seldom, history(treated=treated), NOW)
     assert (why is not None) is refused
     assert why is None or ("booked" in why) is (days < 0)
+
+
+def test_what_is_no_number_is_no_limit_of_a_condition() -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Condition.model_validate_json('{"attribute": "age", "at_least": NaN}')

@@ -31,7 +31,7 @@ def test_a_line_without_a_customer_is_named() -> None:
         listed("text/plain", "c1")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\tx", "\rx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "\n=1", "\uff1d1"])
 def test_a_text_that_would_be_a_formula_is_defused(text: str) -> None:
     assert defused(text) == f"'{text}"
 
