@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import Conflict
+from app.errors import Conflict, Unavailable
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.treatments.allocation.problem import Problem, Solution
@@ -62,7 +62,8 @@ class AllocationStage:
     async def handle(self, asked: RunAsked) -> RunAnswered:
         """Goes on with what is under way, else begins where anything is proposed; asked again, it changes nothing.
 
-        Raises SwitchedOff as soon as a kill switch stops it; asked again later, it goes on.
+        Raises SwitchedOff as soon as a kill switch stops it, and Unavailable where the day ends before all is written;
+        asked again later, it goes on.
         """
         refuse_when_killed(self._kit, asked.tenant_id)
         async with self._db.transaction() as session:
@@ -82,7 +83,7 @@ class AllocationStage:
         await CapacityBook(session, run.tenant_id, self._kit.ports.clock()).line_up()
         newest = await AllocationRepository(session, run.tenant_id).newest(run.id)
         if newest is not None and newest.state == AllocationState.WRITING and newest.day != self._today():
-            newest.state = AllocationState.FAILED
+            newest.state, newest.plan = AllocationState.FAILED, ""
             newest.report = {**newest.report, "note": "The day was over before all of it was written."}
             return add_asked(session, run, newest.number + 1, actor, self._kit)
         if newest is not None and newest.state in UNDER_WAY:
@@ -122,6 +123,8 @@ class AllocationStage:
         after: str | None = ""
         while after is not None:
             refuse_when_killed(self._kit, run.tenant_id)
+            if row.day != self._today():
+                raise Unavailable("The day ended before all was written: the rest is for the new day.", retry_after=1)
             after = await writer.write(after)
         return await self._finished(row)
 
@@ -131,7 +134,7 @@ class AllocationStage:
             if row.state != AllocationState.WRITING:
                 return row
             counts = await count_states(session, row)
-            row.state = AllocationState.DONE
+            row.state, row.plan = AllocationState.DONE, ""
             row.report = {**row.report, **{state: counts.get(state, 0) for state in ("allocated", "queued", "none")}}
             about = {name: row.report[name] for name in ("allocated", "queued", "none", "moved", "not_held", "optimal")}
             about |= {"run": row.run_id, "number": row.number, "method": row.method, "feasible": row.feasible}
@@ -186,7 +189,7 @@ class Allocations:
         async with self._kit.ports.db.transaction() as session:
             row = await AllocationRepository(session, tenant_id).as_is(allocation_id)
             if row.state in UNDER_WAY:
-                row.state = AllocationState.FAILED
+                row.state, row.plan = AllocationState.FAILED, ""
                 row.report = {**row.report, "note": reason[:1000]}
             return row.state
 

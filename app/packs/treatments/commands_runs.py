@@ -16,6 +16,7 @@ from app.packs.treatments.export import ResultFiles, blocks
 from app.packs.treatments.lanes import Lanes
 from app.packs.treatments.reading import sentence_of
 from app.packs.treatments.run_file import CSV, JSON_LINES, external_ids
+from app.packs.treatments.run_rows import RunRepository
 from app.packs.treatments.run_view import one_run, runs_table, watch
 from app.packs.treatments.runs import RunService
 from app.packs.treatments.schemas_runs import ResumeIn, RunIn, RunOptions, RunOut
@@ -202,7 +203,10 @@ def _add_steering(commands: typer.Typer, run: CommandRunner, out: PlainConsole) 
         tenant: TenantOption = LOCAL,
     ) -> None:
         """Let a paused, cancelled or failed run go on: nobody is decided twice."""
-        changes = ResumeIn(max_cost_usd=max_cost, window=window)
+        try:
+            changes = ResumeIn(max_cost_usd=max_cost, window=window)
+        except ValidationError as error:
+            raise InvalidInput(f"The run cannot go on: {sentence_of(error)}.") from None
 
         async def step(service: RunService, session: AsyncSession, principal: Principal, run_id: str) -> RunOut:
             return await service.resume(session, principal, run_id, changes)
@@ -223,7 +227,7 @@ def _add_taking_out(commands: typer.Typer, run: CommandRunner, out: PlainConsole
 
         async def work(kit: Kit, principal: Principal) -> int:
             async with kit.ports.db.reading() as session:
-                found = await RunService(kit, Lanes(kit)).get(session, principal, run_id)
+                await RunRepository(session, principal.tenant_id).get(run_id)
             files = ResultFiles(kit.ports.db, principal.tenant_id, run_id)
             pieces = files.csv() if to.suffix.lower() == ".csv" else blocks(await files.parquet())
             try:
@@ -232,6 +236,6 @@ def _add_taking_out(commands: typer.Typer, run: CommandRunner, out: PlainConsole
                         await asyncio.to_thread(file.write, piece)
             except OSError as error:
                 raise InvalidInput(f"{to} cannot be written ({error.strerror}).") from None
-            return found.finished
+            return files.rows
 
         out.print(f"{run(work, tenant)} results are in {to}.")

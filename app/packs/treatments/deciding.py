@@ -36,7 +36,7 @@ def held_back(run: Run, customer_id: str) -> bool:
 
 
 def control(run: Run, journey: Journey) -> dict[str, Any]:
-    reason = f"Held back for the comparison: {run.control_share:.3g} of the customers are."
+    reason = f"Held back for the comparison: {100 * run.control_share:.3g}% of the customers are."
     return _row(journey.customer_id, ResultState.CONTROL, reason, journey)
 
 

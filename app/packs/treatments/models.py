@@ -279,6 +279,7 @@ class Allocation(TenantRow, Base):
     """One solution for a run and a day: how it was found, how good it surely is, what held it back.
 
     `plan` is what was chosen (`allocation_plan`), from the solution on: who takes up the writing does not solve again.
+    It is empty again once the allocation has ended.
     `method` is exact or greedy. No allocation has a score (its value with priorities, in `report`) above
     `bound_micros`; `gap` is (bound - score) / bound. `problem` is the constraints as they were, `report` usage,
     conflicts, seconds.

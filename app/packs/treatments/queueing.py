@@ -16,7 +16,7 @@ from app.packs.treatments.catalogue import CatalogueIn, CatalogueRepository, con
 from app.packs.treatments.customer_limits import CustomerLimits
 from app.packs.treatments.holding import Choice, Holder, Wish, lack_in_words
 from app.packs.treatments.lanes import PACK
-from app.packs.treatments.models import Reservation, ReservationState, Result, ResultState, Run, RunState
+from app.packs.treatments.models import Outcome, Reservation, ReservationState, Result, ResultState, Run, RunState
 from app.packs.treatments.options import Option, options_of, usd
 from app.packs.treatments.run_rows import ResultRepository, RunRepository
 from app.packs.treatments.schemas_allocation import QueuedOut, QueueOut, WaitsFor
@@ -122,8 +122,9 @@ class _Walk:
 class QueueFiller:
     """Gives what is free today to those who wait in the queues of done runs, in the order of their value.
 
-    A customer whom a later run decided about waits no more by an earlier one, and what a run saw is good for the
-    catalogue's window. Whoever let a hold expire today is passed over until tomorrow.
+    A customer whom a later run decided about waits no more by an earlier one, nor does one of whom an outcome of the
+    run is known; what a run saw is good for the catalogue's window. Whoever let a hold expire today is passed over
+    until tomorrow.
     """
 
     def __init__(self, kit: Kit) -> None:
@@ -181,12 +182,18 @@ class QueueFiller:
             later.run_id != Result.run_id,
             later.state.not_in(_OVER),
         )
+        over = exists().where(
+            Outcome.tenant_id == walk.tenant_id,
+            Outcome.customer_id == Result.customer_id,
+            Outcome.run_id == Result.run_id,
+        )
         where = (
             Result.tenant_id == walk.tenant_id,
             Result.state == ResultState.QUEUED,
             Run.state == RunState.DONE,
             Run.finished_at >= walk.now - timedelta(days=walk.catalogue.window_days),
             ~overtaken,
+            ~over,
         )
         after = [_after(*walk.last)] if walk.last is not None else []
         query = select(Result).join(Run, Run.id == Result.run_id).where(*where, *after)

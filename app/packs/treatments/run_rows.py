@@ -79,9 +79,10 @@ class ChunkRepository(TenantRepository[RunChunk]):
         row: RunChunk | None = (await self.session.scalars(where.order_by(RunChunk.number).limit(1))).first()
         return row
 
-    async def rate(self, run_id: str) -> float | None:
-        """Customers a second over the newest chunks; None before two are done."""
-        newest = self.query(RunChunk.run_id == run_id, RunChunk.state == ChunkState.DONE)
+    async def rate(self, run: Run) -> float | None:
+        """Customers a second over the newest chunks since it went on last; None before two of them are done."""
+        since = [] if run.active_since is None else [RunChunk.updated_at >= run.active_since]
+        newest = self.query(RunChunk.run_id == run.id, RunChunk.state == ChunkState.DONE, *since)
         newest = newest.order_by(RunChunk.number.desc()).limit(STRETCH)
         rows: list[RunChunk] = sorted((await self.session.scalars(newest)).all(), key=lambda chunk: chunk.updated_at)
         took = rows[-1].updated_at - rows[0].updated_at if rows else timedelta()

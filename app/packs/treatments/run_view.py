@@ -23,12 +23,15 @@ async def watch(look: Callable[[], Awaitable[RunOut]], out: Console, every_s: fl
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[more]}"))
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task("queued", total=None, more="")
-        queued_s = 0.0
+        queued_s, said = 0.0, ""
         while True:
             run = await look()
             bar.update(task, description=run.state, completed=run.finished, total=run.total or None, more=_beside(run))
             if run.state in STANDING or (run.state == RunState.PAUSED and run.resume_at is None):
                 return run
+            if run.state == RunState.PAUSED and run.reason != said:
+                said = run.reason
+                out.print(_beside(run))
             queued_s = queued_s + every_s if run.state == RunState.QUEUED else 0.0
             if UNTAKEN_S <= queued_s < UNTAKEN_S + every_s:
                 out.print(UNTAKEN)
@@ -93,7 +96,7 @@ def _lines(run: RunOut) -> list[tuple[str, str]]:
         ("Chunks", f"{run.chunks}, {run.chunks_open} under way"),
         ("Model", f"{run.model_calls} calls, {run.shared_answers} answers shared, {run.tokens} tokens"),
         ("Cost", f"{run.cost_usd:.4f} USD{projected}{cap}"),
-        ("Held back", f"{run.control_share:.3g} of the customers, seed {run.seed}"),
+        ("Held back", f"{100 * run.control_share:.3g}% of the customers, seed {run.seed}"),
         ("Catalogue", f"version {run.catalogue_version}"),
         ("Window", run.window and f"{run.window} UTC"),
         ("Priority", str(run.priority)),

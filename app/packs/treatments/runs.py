@@ -159,5 +159,5 @@ class RunService:
 
     async def _out(self, session: AsyncSession, run: Run) -> RunOut:
         works = run.state == RunState.RUNNING
-        rate = await ChunkRepository(session, run.tenant_id).rate(run.id) if works else None
+        rate = await ChunkRepository(session, run.tenant_id).rate(run) if works else None
         return RunOut.of(run, rate, self._kit.ports.clock())

@@ -55,7 +55,7 @@ def _lines(told: DecisionTold) -> Iterator[tuple[str, str]]:
         "Run",
         (
             f"{run.state}, by {run.created_by}, catalogue version {run.catalogue_version}, histories up to "
-            f"{run.as_of:%Y-%m-%d %H:%M} UTC, {run.control_share:.3g} held back (seed {run.seed})"
+            f"{run.as_of:%Y-%m-%d %H:%M} UTC, {100 * run.control_share:.3g}% held back (seed {run.seed})"
         ),
     )
     yield from _seen(result)

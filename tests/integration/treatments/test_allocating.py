@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from app.errors import Conflict
+from app.errors import Conflict, Unavailable
 from app.packs.treatments import allocation_data, allocation_writing
 from app.packs.treatments.allocating import REALLOCATE_JOB, Allocations, AllocationStage
 from app.packs.treatments.allocation_plan import decode, encode, place_of
+from app.packs.treatments.catalogue import in_force
 from app.packs.treatments.lanes import SwitchedOff
-from app.packs.treatments.models import Allocation
+from app.packs.treatments.models import Allocation, Run
 from app.packs.treatments.reservations import ReservationFilter
 from app.packs.treatments.schemas_allocation import AllocationOut
 from app.packs.treatments.stages import RunAnswered, RunAsked
@@ -315,4 +316,36 @@ async def test_a_plan_is_the_same_when_it_is_read_back(desk):
     await allocate(desk, run_id)
     async with desk.db.reading() as session:
         [row] = (await session.scalars(select(Allocation))).all()
-    assert len(decode(row.plan)) == 1
+    assert row.plan == "", "what is carried out needs no plan"
+
+
+async def test_the_day_may_end_while_it_is_written_and_nothing_more_is_held_for_it(desk, small_pages, monkeypatch):
+    await desk.open(capacity=4)
+    run_id = await desk.run(await offers(desk, 9))
+    write = allocation_writing.Writer.write
+
+    async def until_midnight(writer, after):
+        written = await write(writer, after)
+        desk.clock.advance(days=1)
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(allocation_writing.Writer, "write", until_midnight)
+        with pytest.raises(Unavailable, match="The day ended"):
+            await allocate(desk, run_id)
+    assert await desk.used(desk.today) == {}
+    await allocate(desk, run_id)
+    assert "proposed" not in {row[0] for row in (await told(desk, run_id)).values()}
+    assert (await desk.used())["call_back"] == 4
+
+
+async def test_groups_that_no_floor_names_are_one(desk):
+    await desk.open(floors=[{"group": "g1", "share": 1.0}])
+    people = await desk.customers(5)
+    groups = {who: f"g{place}" for place, who in enumerate(people)}
+    run_id = await desk.run({who: {"email": 1.0} for who in people}, groups=groups)
+    async with desk.db.reading() as session:
+        run, (_, catalogue) = await session.get_one(Run, run_id), await in_force(session, TENANT)
+    problem = (await allocation_data.Loader(desk.db, run, catalogue, desk.today).load({})).problem
+    assert sorted(problem.group_names) == ["", "g1"]
+    assert (problem.groups == problem.group_names.index("g1")).tolist() == [who == people[1] for who in people]

@@ -131,6 +131,18 @@ async def test_the_time_between_two_holds_for_the_queue_too(desk):
     assert await desk.live(later) == {(best, "call_back")}
 
 
+async def test_whose_outcome_is_recorded_waits_no_more(desk):
+    await desk.open(capacity=1)
+    offered = await calls(desk, 3)
+    run_id = await done_run(desk, offered)
+    small, middle, _ = offered
+    await desk.outcomes(run_id, [middle], "email", 1)
+    desk.clock.advance(days=1)
+    await QueueFiller(desk.kit).fill(TENANT)
+    assert await desk.live(run_id) == {(small, "call_back")}
+    assert (await desk.results(run_id))[middle].state == "queued"
+
+
 async def test_a_later_run_or_an_old_one_leaves_nobody_waiting_twice(desk):
     await desk.open(capacity=0, window_days=30)
     offered = await calls(desk, 2)

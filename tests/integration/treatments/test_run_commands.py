@@ -66,7 +66,7 @@ def test_data_go_in_a_run_goes_to_its_end_and_results_come_out(terminal: Termina
     assert "5 of 5, 0 set aside" in told
     run_id = terminal.newest_run()
     assert run_id in told
-    terminal("export", run_id, "--to", str(terminal.home / "out.csv"))
+    assert terminal("export", run_id, "--to", str(terminal.home / "out.csv")).startswith("5 results are in ")
     terminal("export", run_id, "--to", str(terminal.home / "out.parquet"))
     lines = (terminal.home / "out.csv").read_text().splitlines()
     table = pyarrow.parquet.read_table(terminal.home / "out.parquet")
@@ -88,6 +88,7 @@ def test_what_is_wrong_is_one_sentence(terminal: Terminal) -> None:
         (("import", str(home / "customers.xls")), "no kind that is read"),
         (("run", "--file", str(home / "ghost.csv")), "'ghost'"),
         (("run", "--window", "9"), "HH:MM-HH:MM"),
+        (("resume", "run_none", "--window", "from nine to five"), "at most 11 characters"),
         (("show", "run_none"), "no run 'run_none'"),
         (("export", "run_none", "--to", str(home / "out.xls")), ".parquet"),
         (("audit", "nobody"), "nobody"),
@@ -105,6 +106,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_so(terminal: Terminal) -> None:
     ) as watching:
         assert watching.stdout is not None
         assert "is queued" in watching.stdout.readline()
+        assert "UTC only. Goes on at" in watching.stdout.readline()
         os.kill(watching.pid, signal.SIGINT)
         said = watching.communicate(timeout=60)[0]
         assert watching.returncode == 130

@@ -15,6 +15,7 @@ from app.packs.treatments import runs
 from app.packs.treatments import sweep as sweeping
 from app.packs.treatments.chunks import DIED
 from app.packs.treatments.models import Customer, Result, Run, RunChunk
+from app.packs.treatments.run_rows import ChunkRepository
 from app.packs.treatments.schemas_runs import ResumeIn
 from app.packs.treatments.stages import RecommendationAsked
 from app.packs.treatments.sweep import Sweep
@@ -363,6 +364,21 @@ async def test_of_each_tenant_the_newest_runs_are_evaluated(work: Bench, monkeyp
     async with work.db.transaction() as session:
         await session.execute(update(Run).values(tenant_id=TENANT))
     assert [run.id for run in await Sweep(work.kit, work.lanes).lately_done()] == [ended[2], ended[1]]
+
+
+async def test_the_rate_leaves_out_the_time_for_which_it_stood_still(work: Bench) -> None:
+    await work.customers(300)
+    run_id = await work.start()
+    await work.reaches(run_id, "done")
+    now = work.kit.ports.clock()
+    async with work.db.transaction() as session:
+        run = await session.get_one(Run, run_id)
+        run.active_since = now - timedelta(seconds=5)
+        chunks = (await session.scalars(select(RunChunk).order_by(RunChunk.number))).all()
+        for chunk, ago in zip(chunks, (timedelta(hours=16), timedelta(seconds=3), timedelta(seconds=1)), strict=True):
+            chunk.updated_at = now - ago
+        await session.flush()
+        assert await ChunkRepository(session, TENANT).rate(run) == 50
 
 
 async def test_a_repeated_step_adds_nothing(work: Bench) -> None:
