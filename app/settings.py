@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
     `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs
-    in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one (0: you
-    make the topics yourself).
+    in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one
+    (0: you make the topics yourself).
     `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, `vectors_replicas` the copies of
     each index in its cluster; `vectors_int8` also keeps vectors in a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
