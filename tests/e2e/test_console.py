@@ -136,6 +136,24 @@ async def test_a_person_enters_a_lead_and_watches_it_being_decided_and_judges_it
         assert "Your judgement is recorded" in await page.text()
 
 
+async def test_a_person_starts_a_run_and_watches_it_and_asks_a_team(server, chromium):
+    async with signed_in(server, chromium) as page:
+        await page.goto(f"{server.address}/console/treatments/runs/new")
+        async with page.loading():
+            await page.run("document.querySelector('main form button').click()")
+        await page.run("window.same = true")
+        await page.wait_for("document.querySelector('#queue') !== null && !document.querySelector('[hx-trigger]')")
+        assert await page.run("window.same"), "nothing reloads the page"
+        assert "60 of 60" in await page.text()
+        await page.goto(f"{server.address}/console/teams?team=client_health")
+        await page.run("document.querySelector('#question').value = 'Which clients are at risk, and why?'")
+        async with page.loading():
+            await page.run("document.querySelector('#ask button').click()")
+        assert "3 open tickets" in await page.run("document.querySelector('.answer').innerText")
+        await page.run("document.querySelector('.answer .cited').click()")
+        assert await page.run("location.hash") == "#task-1"
+
+
 async def test_what_a_lead_writes_never_runs(server, chromium):
     async with signed_in(server, chromium) as page:
         lead = call(server, "/v1/leads?email=x@example.org")["items"][0]
