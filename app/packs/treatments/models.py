@@ -1,4 +1,8 @@
-"""Tables of treatments: customers, what happened to them, runs over them, and what was decided. Money in micro-USD."""
+"""Tables of treatments: customers, what happened to them, runs over them, and what was decided. Money in micro-USD.
+
+A customer who is deleted takes their rows along. The database looks for those by the customer's id alone: that is what
+the indexes `..._deletion` are for.
+"""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -41,6 +45,7 @@ class CustomerEvent(TenantRow, Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "customer_id", "key"),
         Index("ix_treatment_events_time", "tenant_id", "customer_id", "at"),
+        Index("ix_treatment_events_deletion", "customer_id"),
     )
 
     customer_id: Mapped[str] = mapped_column(ForeignKey("treatment_customers.id", ondelete="CASCADE"))
@@ -70,7 +75,8 @@ class Outcome(TenantRow, Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "key"),
         Index("ix_treatment_outcomes_customer", "tenant_id", "customer_id", "at"),
-        Index("ix_treatment_outcomes_run", "tenant_id", "run_id"),
+        Index("ix_treatment_outcomes_deletion", "customer_id"),
+        Index("ix_treatment_outcomes_run", "tenant_id", "run_id", "customer_id"),
         Index("ix_treatment_outcomes_day", "tenant_id", "treatment", "at"),
     )
 
@@ -182,7 +188,10 @@ class RunMember(TenantRow, Base):
     """A customer of a run that was given a list."""
 
     __tablename__ = "treatment_run_members"
-    __table_args__ = (UniqueConstraint("tenant_id", "run_id", "customer_id"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "run_id", "customer_id"),
+        Index("ix_treatment_run_members_deletion", "customer_id"),
+    )
 
     run_id: Mapped[str] = mapped_column(ForeignKey("treatment_runs.id", ondelete="CASCADE"))
     customer_id: Mapped[str] = mapped_column(ForeignKey("treatment_customers.id", ondelete="CASCADE"))
@@ -249,6 +258,8 @@ class Result(TenantRow, Base):
         UniqueConstraint("tenant_id", "run_id", "customer_id"),
         Index("ix_treatment_results_state", "tenant_id", "run_id", "state", "net_micros"),
         Index("ix_treatment_results_customer", "tenant_id", "customer_id"),
+        Index("ix_treatment_results_deletion", "customer_id"),
+        Index("ix_treatment_results_answer", "tenant_id", "answer_id"),
     )
 
     run_id: Mapped[str] = mapped_column(ForeignKey("treatment_runs.id", ondelete="CASCADE"))
@@ -321,8 +332,9 @@ class Reservation(TenantRow, Base):
         UniqueConstraint("tenant_id", "key"),
         Index("ix_treatment_reservations_day", "tenant_id", "treatment", "day", "state"),
         Index("ix_treatment_reservations_expiry", "state", "expires_at"),
-        Index("ix_treatment_reservations_run", "tenant_id", "run_id", "state"),
+        Index("ix_treatment_reservations_run", "tenant_id", "run_id", "state", "customer_id"),
         Index("ix_treatment_reservations_customer", "tenant_id", "customer_id", "day"),
+        Index("ix_treatment_reservations_deletion", "customer_id"),
     )
 
     key: Mapped[str] = mapped_column(String(200))

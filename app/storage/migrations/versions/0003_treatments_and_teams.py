@@ -322,6 +322,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "customer_id", "key", name="uq_treatment_events_tenant_id_customer_id_key"),
     )
     op.create_index("ix_treatment_events_time", "treatment_events", ["tenant_id", "customer_id", "at"], unique=False)
+    op.create_index("ix_treatment_events_deletion", "treatment_events", ["customer_id"], unique=False)
 
     op.create_table(
         "treatment_outcomes",
@@ -347,8 +348,11 @@ def upgrade() -> None:
     op.create_index(
         "ix_treatment_outcomes_customer", "treatment_outcomes", ["tenant_id", "customer_id", "at"], unique=False
     )
+    op.create_index("ix_treatment_outcomes_deletion", "treatment_outcomes", ["customer_id"], unique=False)
     op.create_index("ix_treatment_outcomes_day", "treatment_outcomes", ["tenant_id", "treatment", "at"], unique=False)
-    op.create_index("ix_treatment_outcomes_run", "treatment_outcomes", ["tenant_id", "run_id"], unique=False)
+    op.create_index(
+        "ix_treatment_outcomes_run", "treatment_outcomes", ["tenant_id", "run_id", "customer_id"], unique=False
+    )
 
     op.create_table(
         "treatment_reservations",
@@ -381,6 +385,7 @@ def upgrade() -> None:
         ["tenant_id", "customer_id", "day"],
         unique=False,
     )
+    op.create_index("ix_treatment_reservations_deletion", "treatment_reservations", ["customer_id"], unique=False)
     op.create_index(
         "ix_treatment_reservations_day",
         "treatment_reservations",
@@ -389,7 +394,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_treatment_reservations_expiry", "treatment_reservations", ["state", "expires_at"], unique=False)
     op.create_index(
-        "ix_treatment_reservations_run", "treatment_reservations", ["tenant_id", "run_id", "state"], unique=False
+        "ix_treatment_reservations_run",
+        "treatment_reservations",
+        ["tenant_id", "run_id", "state", "customer_id"],
+        unique=False,
     )
 
     op.create_table(
@@ -425,6 +433,8 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_treatment_results_customer", "treatment_results", ["tenant_id", "customer_id"], unique=False)
+    op.create_index("ix_treatment_results_deletion", "treatment_results", ["customer_id"], unique=False)
+    op.create_index("ix_treatment_results_answer", "treatment_results", ["tenant_id", "answer_id"], unique=False)
     op.create_index(
         "ix_treatment_results_state", "treatment_results", ["tenant_id", "run_id", "state", "net_micros"], unique=False
     )
@@ -450,25 +460,32 @@ def upgrade() -> None:
             "tenant_id", "run_id", "customer_id", name="uq_treatment_run_members_tenant_id_run_id_customer_id"
         ),
     )
+    op.create_index("ix_treatment_run_members_deletion", "treatment_run_members", ["customer_id"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_treatment_run_members_deletion", table_name="treatment_run_members")
     op.drop_table("treatment_run_members")
     op.drop_index("ix_treatment_results_state", table_name="treatment_results")
+    op.drop_index("ix_treatment_results_answer", table_name="treatment_results")
+    op.drop_index("ix_treatment_results_deletion", table_name="treatment_results")
     op.drop_index("ix_treatment_results_customer", table_name="treatment_results")
 
     op.drop_table("treatment_results")
     op.drop_index("ix_treatment_reservations_run", table_name="treatment_reservations")
     op.drop_index("ix_treatment_reservations_expiry", table_name="treatment_reservations")
     op.drop_index("ix_treatment_reservations_day", table_name="treatment_reservations")
+    op.drop_index("ix_treatment_reservations_deletion", table_name="treatment_reservations")
     op.drop_index("ix_treatment_reservations_customer", table_name="treatment_reservations")
 
     op.drop_table("treatment_reservations")
     op.drop_index("ix_treatment_outcomes_run", table_name="treatment_outcomes")
     op.drop_index("ix_treatment_outcomes_day", table_name="treatment_outcomes")
+    op.drop_index("ix_treatment_outcomes_deletion", table_name="treatment_outcomes")
     op.drop_index("ix_treatment_outcomes_customer", table_name="treatment_outcomes")
 
     op.drop_table("treatment_outcomes")
+    op.drop_index("ix_treatment_events_deletion", table_name="treatment_events")
     op.drop_index("ix_treatment_events_time", table_name="treatment_events")
 
     op.drop_table("treatment_events")
