@@ -1,11 +1,13 @@
-"""The C library's memory for many threads: few arenas, so that what a process holds does not creep up."""
+"""The C library's memory for many threads: what is freed is given back, so that a process does not creep up."""
 
 import ctypes
 import sys
 from typing import Final
 
 ARENAS: Final = 2
-_M_ARENA_MAX: Final = -8
+LARGE: Final = 128 * 1024
+"""Bytes; a piece of this size is a mapping of its own, given back when it is freed."""
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """Of glibc's malloc.h."""
 
 
@@ -14,10 +16,13 @@ def few_arenas() -> None:
 
     glibc gives threads arenas of their own, up to eight for each core, and what one of them freed no other takes up. A
     worker has forty threads, of which one at a time runs Python: its memory grew with the time it had worked (figures:
-    docs/decisions/0018-treatment-runs.md). The same as MALLOC_ARENA_MAX=2 in the environment.
+    docs/decisions/0018-treatment-runs.md). And glibc raises the size of `LARGE` with each such piece that is freed,
+    up to 32 MB, so that arrays come to lie in arenas too: saying it once keeps it. The same as MALLOC_ARENA_MAX=2 and
+    MALLOC_MMAP_THRESHOLD_=131072 in the environment.
     """
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, LARGE)
