@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 def runs_table(runs: Sequence[RunOut]) -> Table:
     table = Table()
     table.add_column("Id", no_wrap=True, min_width=30)
-    for name in ("State", "Over", "Customers", "USD", "Made"):
+    for name in ("State", "Over", "Done", "USD", "Made"):
         table.add_column(name, overflow="fold")
     for run in runs:
         done = f"{run.finished}/{run.total}"
