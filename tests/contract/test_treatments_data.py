@@ -48,7 +48,9 @@ async def kit(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
 
 
 def customer(number: int, worth: float = 5.0, events: int = 2) -> CustomerIn:
-    happened = [EventIn(key=f"e{n}", at=AT - timedelta(minutes=50 * n + 50), kind="visit", amount_usd=n) for n in range(events)]
+    happened = [
+        EventIn(key=f"e{n}", at=AT - timedelta(minutes=50 * n + 50), kind="visit", amount_usd=n) for n in range(events)
+    ]
     about = {"plan": "plus", "age": 40 + number % 2, "vip": True, "share": 0.25}
     return CustomerIn(external_id=f"c-{number}", worth_usd=worth, attributes=about, events=happened)
 
