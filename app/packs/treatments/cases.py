@@ -15,6 +15,7 @@ from app.storage.db import Database
 NOTHING: Final = ""
 """The name under which cases of customers stand who had no treatment."""
 MAX_CASES: Final = 20_000
+_PAGE: Final = 500
 MAX_TENANTS: Final = 4
 TTL_S: Final = 10.0
 
@@ -53,8 +54,13 @@ class Cases:
         stamp = await self._stamp(tenant_id)
         columns = (Case.fingerprint, Case.treatment, Case.vector, Case.trials, Case.successes)
         newest = select(*columns).where(Case.tenant_id == tenant_id)
+        newest = newest.order_by(Case.updated_at.desc(), Case.id)
+        rows: list[CaseRow] = []
         async with self._db.reading() as session:
-            found = await session.execute(newest.order_by(Case.updated_at.desc(), Case.id).limit(MAX_CASES))
-            # As an array at once: the same in Python's numbers takes eight times as much.
-            rows = [CaseRow(row[0], row[1], np.asarray(row[2], np.float32), row[3], row[4]) for row in found]
+            for start in range(0, MAX_CASES, _PAGE):
+                found = (await session.execute(newest.offset(start).limit(_PAGE))).all()
+                # As an array at once: the same in Python's numbers takes eight times as much.
+                rows += [CaseRow(row[0], row[1], np.asarray(row[2], np.float32), row[3], row[4]) for row in found]
+                if len(found) < _PAGE:
+                    break
         return await asyncio.to_thread(snapshot_of, stamp, rows)
