@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.packs.treatments.allocation.problem import FloorLimit, Limits, Problem
-from app.packs.treatments.allocation_plan import Plan, place_of
+from app.packs.treatments.allocation_plan import Packed, place_of
 from app.packs.treatments.capacity import BUDGET, limits_of
 from app.packs.treatments.catalogue import CatalogueIn
 from app.packs.treatments.customer_limits import Booking, CustomerLimits
@@ -48,13 +48,11 @@ class Loaded:
     columns: Columns
     candidates: Counter[str]
 
-    def plan(self, chosen: Any) -> Plan:
+    def plan(self, chosen: Any) -> Packed:
         """Of a solution's `chosen`: what the run itself is to hold."""
-        plan: dict[int, int] = {}
-        for index in np.flatnonzero(chosen & np.frombuffer(self.columns.own, dtype=np.bool_)).tolist():
-            place = self.columns.places[self.columns.customer[index]]
-            plan[place] = plan.get(place, 0) | 1 << self.columns.treatment[index]
-        return plan
+        index = np.flatnonzero(chosen & np.frombuffer(self.columns.own, dtype=np.bool_))
+        places = np.frombuffer(self.columns.places, dtype=np.uint64)[self.problem.option_customer[index]]
+        return Packed.of(places, np.uint64(1) << self.problem.option_treatment[index].astype(np.uint64))
 
     def moved(self, chosen: Any) -> int:
         """How many units that are held now the solution does not want held."""
