@@ -84,7 +84,8 @@ class Settings(BaseSettings):
     `treatments_batch` is how many profiles of customers go into one model call at most, `treatments_calls` how many
     such calls this process has under way at a time, `treatments_tokens_per_minute` what they may take together.
     `treatments_lanes` is how many chunks of a run of treatments are under way at a time (0: as many as
-    `worker_concurrency`); with several workers, their number times that.
+    `worker_concurrency`); with several workers, their number times that. `treatments_keep_days` after a run ended, it
+    is deleted with its results (0: never).
     `cache_max_mb` bounds what this process keeps of answers, replies, embeddings and retrievals together;
     `retrieval_cache_s` is how long a search that found something is good where nothing changed (0: never).
     `erase_again_s` after a person was erased, what was under way then is erased too.
@@ -131,6 +132,7 @@ class Settings(BaseSettings):
     treatments_calls: int = Field(8, ge=1, le=200)
     treatments_tokens_per_minute: int | None = Field(None, ge=1000)
     treatments_solver_s: float = Field(30, ge=1, le=3600)
+    treatments_keep_days: int = Field(400, ge=0, le=36500)
     executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     shutdown_grace_s: float = Field(10, ge=0, le=300)
 

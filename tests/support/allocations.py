@@ -62,7 +62,7 @@ class Desk:
         self.metrics = Metrics(CollectorRegistry())
         self.killed: set[str] = set()
         self.kit: Any = SimpleNamespace(
-            settings=SimpleNamespace(treatments_solver_s=20.0),
+            settings=SimpleNamespace(treatments_solver_s=20.0, treatments_keep_days=400),
             ports=SimpleNamespace(db=self.db, clock=self.clock),
             metrics=self.metrics,
             audit=Audit(self.clock),

@@ -198,7 +198,7 @@ async def bench(
     jobs = Jobs(url, metrics=metrics, executor_id=executor, dead_after_s=3.0)
     messenger, agents, killed = LocalMessenger(metrics), Agents(db), set[str]()
     kit: Any = SimpleNamespace(
-        settings=SimpleNamespace(treatments_lanes=lanes, worker_concurrency=4),
+        settings=SimpleNamespace(treatments_lanes=lanes, worker_concurrency=4, treatments_keep_days=400),
         ports=SimpleNamespace(db=db, clock=clock),
         metrics=metrics,
         audit=Audit(clock),

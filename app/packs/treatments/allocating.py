@@ -21,6 +21,7 @@ from app.packs.treatments.allocation_plan import decode, encode
 from app.packs.treatments.allocation_writing import Writer, count_states
 from app.packs.treatments.capacity import BUDGET, CapacityBook, limits_of
 from app.packs.treatments.catalogue import CatalogueIn, in_force
+from app.packs.treatments.keeping import refuse_when_over
 from app.packs.treatments.lanes import refuse_when_killed
 from app.packs.treatments.models import Allocation, AllocationState, Result, ResultState, Run, RunState
 from app.packs.treatments.options import usd
@@ -155,14 +156,15 @@ class Allocations:
         """Has a done run allocated again, by the limits and floors in force then: what is confirmed stays, what is
         only held may move, the queue is looked at anew.
 
-        Raises Forbidden below the role 'agent', NotFound, Conflict where the run is not done or one is under way, and
-        SwitchedOff.
+        Raises Forbidden below the role 'agent', NotFound, Conflict where the run is not done, its time is over or one
+        is under way, and SwitchedOff.
         """
         principal.require(Role.AGENT)
         refuse_when_killed(self._kit, principal.tenant_id)
         run = await RunRepository(session, principal.tenant_id).get(run_id)
         if run.state != RunState.DONE:
             raise Conflict(f"The run is {run.state}: it can be allocated again once it is done.", state=run.state)
+        refuse_when_over(self._kit, run)
         await CapacityBook(session, principal.tenant_id, self._kit.ports.clock()).line_up()
         newest = await AllocationRepository(session, principal.tenant_id).newest(run_id)
         if newest is not None and newest.state in UNDER_WAY:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, Table, delete, select
+from sqlalchemy import Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,7 @@ from app.ids import new_id
 from app.packs.treatments.models import ModelAnswer, Result
 from app.packs.treatments.profiles import Profile
 from app.packs.treatments.proposing import ModelProposal
+from app.packs.treatments.run_rows import deleted
 from app.storage.db import Database
 from app.storage.repository import TenantRepository
 
@@ -104,9 +105,7 @@ async def forget_answers(session: AsyncSession, tenant_id: str, customers: Seque
     shared = (*of_tenant, ~theirs, Result.answer_id.in_(asked))
     alone = asked - set(await session.scalars(select(Result.answer_id).where(*shared).distinct()))
     where = (ModelAnswer.tenant_id == tenant_id, ModelAnswer.id.in_(alone))
-    done = await session.execute(delete(ModelAnswer).where(*where))
-    assert isinstance(done, CursorResult)
-    return done.rowcount
+    return await deleted(session, ModelAnswer, *where)
 
 
 class UnderWay:

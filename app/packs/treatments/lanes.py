@@ -15,7 +15,7 @@ from app.errors import Unavailable
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.treatments.models import ChunkState, Run, RunChunk, RunState
-from app.packs.treatments.run_rows import CHUNK, ChunkRepository, RunRepository, worked
+from app.packs.treatments.run_rows import CHUNK, ENDED, ChunkRepository, RunRepository, worked
 from app.packs.treatments.windows import Window
 
 PACK: Final = "treatments"
@@ -77,7 +77,7 @@ class Lanes:
         else:
             run.worked_s, run.active_since = worked(run, now), None
         run.state, run.reason, run.resume_at = state, reason, None
-        run.finished_at = now if state in (RunState.DONE, RunState.CANCELLED, RunState.FAILED) else None
+        run.finished_at = now if state in ENDED else None
         self._kit.metrics.treatments_runs.labels(state=state).inc()
         if state != RunState.QUEUED:
             log.info("treatments_run", run_id=run.id, state=state, reason=reason)

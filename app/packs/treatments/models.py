@@ -1,7 +1,8 @@
 """Tables of treatments: customers, what happened to them, runs over them, and what was decided. Money in micro-USD.
 
 A customer who is deleted takes their rows along. The database looks for those by the customer's id alone: that is what
-the indexes `..._deletion` are for.
+the indexes `..._deletion` are for. It looks for those of a run that is deleted by the run's id alone: each of
+their tables has an index that begins with it.
 """
 
 from datetime import date, datetime
@@ -189,7 +190,7 @@ class RunMember(TenantRow, Base):
 
     __tablename__ = "treatment_run_members"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "run_id", "customer_id"),
+        UniqueConstraint("run_id", "tenant_id", "customer_id"),
         Index("ix_treatment_run_members_deletion", "customer_id"),
     )
 
@@ -216,7 +217,7 @@ class RunChunk(TenantRow, Base):
     __tablename__ = "treatment_chunks"
     __table_args__ = (
         UniqueConstraint("tenant_id", "run_id", "number"),
-        Index("ix_treatment_chunks_state", "tenant_id", "run_id", "state"),
+        Index("ix_treatment_chunks_state", "run_id", "tenant_id", "state"),
     )
 
     run_id: Mapped[str] = mapped_column(ForeignKey("treatment_runs.id", ondelete="CASCADE"))
@@ -256,7 +257,7 @@ class Result(TenantRow, Base):
     __tablename__ = "treatment_results"
     __table_args__ = (
         UniqueConstraint("tenant_id", "run_id", "customer_id"),
-        Index("ix_treatment_results_state", "tenant_id", "run_id", "state", "net_micros"),
+        Index("ix_treatment_results_state", "run_id", "tenant_id", "state", "net_micros"),
         Index("ix_treatment_results_customer", "tenant_id", "customer_id"),
         Index("ix_treatment_results_deletion", "customer_id"),
         Index("ix_treatment_results_answer", "tenant_id", "answer_id"),
@@ -297,7 +298,7 @@ class Allocation(TenantRow, Base):
     """
 
     __tablename__ = "treatment_allocations"
-    __table_args__ = (UniqueConstraint("tenant_id", "run_id", "number"),)
+    __table_args__ = (UniqueConstraint("run_id", "tenant_id", "number"),)
 
     run_id: Mapped[str] = mapped_column(ForeignKey("treatment_runs.id", ondelete="CASCADE"))
     number: Mapped[int]

@@ -20,6 +20,7 @@ from app.packs.treatments.lanes import PACK, Lanes
 from app.packs.treatments.offline import propose
 from app.packs.treatments.pages import build_pages
 from app.packs.treatments.people import TreatmentsOfPerson
+from app.packs.treatments.purging import purge_job
 from app.packs.treatments.recommendation import PROMPT, RecommendationStage
 from app.packs.treatments.run_jobs import RunJobs
 from app.packs.treatments.runs import RunService
@@ -40,6 +41,7 @@ def build(kit: Kit) -> PackRuntime:
     lanes = Lanes(kit)
     jobs, queues, schedules = RunJobs(kit, lanes, ChunkWork(kit, lanes)).declared()
     more_jobs, more_queues, more_schedules = allocation_jobs(kit)
+    purge, nightly = purge_job(kit)
     router = APIRouter()
     router.include_router(build_data_router(kit))
     router.include_router(build_allocation_router(kit))
@@ -49,9 +51,9 @@ def build(kit: Kit) -> PackRuntime:
         router=router,
         batch_paths=(RUNS_PATH, *DATA_PATHS),
         pages=build_pages(kit, lanes),
-        jobs=(*jobs, *more_jobs),
+        jobs=(*jobs, *more_jobs, purge),
         queues=(*queues, *more_queues),
-        schedules=(*schedules, *more_schedules),
+        schedules=(*schedules, *more_schedules, nightly),
         load_sample=SampleData(kit).load,
         people=(TreatmentsOfPerson(kit),),
         tools=build_tools(kit.ports.db, RunService(kit, lanes), Stories(kit)),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.governance.people import Alias, Aliases, Kind, batches, plain
@@ -12,6 +12,7 @@ from app.packs.treatments.answers import forget_answers
 from app.packs.treatments.customer_rows import CustomerRepository
 from app.packs.treatments.models import Customer, CustomerEvent, Outcome, Reservation, Result, RunMember
 from app.packs.treatments.reservations import forget
+from app.packs.treatments.run_rows import deleted
 
 _OF_CUSTOMER: Final = (CustomerEvent, Outcome, Result, Reservation, RunMember)
 
@@ -54,8 +55,8 @@ class TreatmentsOfPerson:
             await forget(session, self._kit, tenant_id, batch)
             rows += await forget_answers(session, tenant_id, batch)
             for model in _OF_CUSTOMER:
-                rows += await _deleted(session, model, model.tenant_id == tenant_id, model.customer_id.in_(batch))
-            rows += await _deleted(session, Customer, Customer.tenant_id == tenant_id, Customer.id.in_(batch))
+                rows += await deleted(session, model, model.tenant_id == tenant_id, model.customer_id.in_(batch))
+            rows += await deleted(session, Customer, Customer.tenant_id == tenant_id, Customer.id.in_(batch))
         return rows
 
     async def _customers(self, session: AsyncSession, tenant_id: str, known: Aliases) -> list[Customer]:
@@ -76,9 +77,3 @@ class TreatmentsOfPerson:
             )
             found += await session.scalars(once)
         return found
-
-
-async def _deleted(session: AsyncSession, model: Any, *where: Any) -> int:
-    done = await session.execute(delete(model).where(*where))
-    assert isinstance(done, CursorResult)
-    return done.rowcount

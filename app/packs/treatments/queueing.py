@@ -15,6 +15,7 @@ from app.packs.treatments.capacity import BUDGET, CapacityBook, Room, limits_of
 from app.packs.treatments.catalogue import CatalogueIn, CatalogueRepository, content_of, in_force
 from app.packs.treatments.customer_limits import CustomerLimits
 from app.packs.treatments.holding import Choice, Holder, Wish, lack_in_words
+from app.packs.treatments.keeping import kept_since
 from app.packs.treatments.lanes import PACK
 from app.packs.treatments.models import Outcome, Reservation, ReservationState, Result, ResultState, Run, RunState
 from app.packs.treatments.options import Option, options_of, usd
@@ -191,7 +192,7 @@ class QueueFiller:
             Result.tenant_id == walk.tenant_id,
             Result.state == ResultState.QUEUED,
             Run.state == RunState.DONE,
-            Run.finished_at >= walk.now - timedelta(days=walk.catalogue.window_days),
+            Run.finished_at >= max(walk.now - timedelta(days=walk.catalogue.window_days), kept_since(self._kit)),
             ~overtaken,
             ~over,
         )

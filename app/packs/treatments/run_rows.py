@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.packs.treatments.models import ChunkState, Customer, Result, Run, RunChunk, RunMember, RunState
 from app.storage.repository import TenantRepository
@@ -13,6 +14,7 @@ CHUNK = 100
 STRETCH = 20
 """How many of the newest chunks tell how fast a run is now."""
 NOT_ENDED = (RunState.QUEUED, RunState.RUNNING, RunState.PAUSED, RunState.ALLOCATING)
+ENDED = (RunState.DONE, RunState.CANCELLED, RunState.FAILED)
 
 
 def is_of(run: Run) -> ColumnElement[bool]:
@@ -97,6 +99,13 @@ class ResultRepository(TenantRepository[Result]):
         """Those of the customers who have their result."""
         where = (Result.tenant_id == self.tenant_id, Result.run_id == run_id, Result.customer_id.in_(ids))
         return set((await self.session.scalars(select(Result.customer_id).where(*where))).all())
+
+
+async def deleted(session: AsyncSession, model: type[Any], *where: ColumnElement[bool]) -> int:
+    """Deletes the rows and says how many they were."""
+    done = await session.execute(delete(model).where(*where))
+    assert isinstance(done, CursorResult)
+    return done.rowcount
 
 
 def worked(run: Run, now: datetime) -> float:

@@ -11,6 +11,7 @@ from app.errors import Conflict, InvalidInput
 from app.ids import new_id
 from app.pack import Kit
 from app.packs.treatments.catalogue import in_force
+from app.packs.treatments.keeping import refuse_when_over
 from app.packs.treatments.lanes import Lanes
 from app.packs.treatments.members import Members
 from app.packs.treatments.models import Customer, Run, RunState
@@ -89,11 +90,13 @@ class RunService:
     async def resume(self, session: AsyncSession, principal: Principal, run_id: str, body: ResumeIn) -> RunOut:
         """A paused, cancelled or failed run goes on where it stopped: nobody is decided twice.
 
-        Raises Forbidden, NotFound, and Conflict for any other run, or one that has cost what it may.
+        Raises Forbidden, NotFound, and Conflict for any other run, one that has cost what it may, or whose time is
+        over.
         """
         run = await self._locked(session, principal, run_id)
         if run.state not in _STOPPED:
             raise Conflict(f"The run '{run.id}' is {run.state}: only a paused, cancelled or failed one is resumed.")
+        refuse_when_over(self._kit, run)
         if body.max_cost_usd is not None:
             run.max_cost_micros = micros(body.max_cost_usd)
         if body.window is not None:

@@ -273,7 +273,7 @@ def upgrade() -> None:
             ["run_id"], ["treatment_runs.id"], name="fk_treatment_allocations_run_id_treatment_runs", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_treatment_allocations"),
-        sa.UniqueConstraint("tenant_id", "run_id", "number", name="uq_treatment_allocations_tenant_id_run_id_number"),
+        sa.UniqueConstraint("run_id", "tenant_id", "number", name="uq_treatment_allocations_run_id_tenant_id_number"),
     )
     op.create_table(
         "treatment_chunks",
@@ -298,7 +298,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_treatment_chunks"),
         sa.UniqueConstraint("tenant_id", "run_id", "number", name="uq_treatment_chunks_tenant_id_run_id_number"),
     )
-    op.create_index("ix_treatment_chunks_state", "treatment_chunks", ["tenant_id", "run_id", "state"], unique=False)
+    op.create_index("ix_treatment_chunks_state", "treatment_chunks", ["run_id", "tenant_id", "state"], unique=False)
 
     op.create_table(
         "treatment_events",
@@ -436,7 +436,7 @@ def upgrade() -> None:
     op.create_index("ix_treatment_results_deletion", "treatment_results", ["customer_id"], unique=False)
     op.create_index("ix_treatment_results_answer", "treatment_results", ["tenant_id", "answer_id"], unique=False)
     op.create_index(
-        "ix_treatment_results_state", "treatment_results", ["tenant_id", "run_id", "state", "net_micros"], unique=False
+        "ix_treatment_results_state", "treatment_results", ["run_id", "tenant_id", "state", "net_micros"], unique=False
     )
 
     op.create_table(
@@ -457,7 +457,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_treatment_run_members"),
         sa.UniqueConstraint(
-            "tenant_id", "run_id", "customer_id", name="uq_treatment_run_members_tenant_id_run_id_customer_id"
+            "run_id", "tenant_id", "customer_id", name="uq_treatment_run_members_run_id_tenant_id_customer_id"
         ),
     )
     op.create_index("ix_treatment_run_members_deletion", "treatment_run_members", ["customer_id"], unique=False)
