@@ -63,7 +63,10 @@ async def create_tenant(session: AsyncSession, tenant_id: str, name: str, now: d
 async def require_tenant(session: AsyncSession, tenant_id: str) -> None:
     """Raises NotFound for an unknown tenant."""
     if not await session.get(Tenant, tenant_id):
-        raise NotFound(f"There is no tenant '{tenant_id[:80]}'.")
+        raise NotFound(
+            f"There is no tenant '{tenant_id[:80]}': make it with `trellis keys create --tenant {tenant_id[:80]} "
+            "--new-tenant NAME --label LABEL`; `trellis up` makes the tenant 'local' by itself."
+        )
 
 
 async def create_key(

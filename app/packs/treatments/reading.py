@@ -19,6 +19,7 @@ CSV: Final = "text/csv"
 OWN: Final = ("external_id", "email", "segment", "fair_group", "worth_usd")
 EVENT: Final = ("event_key", "event_at", "event_kind", "event_channel", "event_amount_usd", "event_text")
 _NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
+_TIME: Final = " ('at' is when it happened, with its zone: 2026-03-01T12:00:00Z)"
 
 Placed = tuple[str, Mapping[str, Any]]
 """Where in the body something stands (`Line 3`), and its fields."""
@@ -32,7 +33,7 @@ def read_customers(content_type: str, body: bytes) -> list[CustomerIn]:
     of other names are attributes. Raises Malformed, InvalidInput naming the first line that is wrong, and
     UnsupportedMedia.
     """
-    placed = _placed(content_type, body, MAX_EVENTS)
+    placed = _placed(content_type, body, MAX_EVENTS, ("external_id", "worth_usd"))
     if _kind(content_type) == CSV:
         placed = iter(_customers_of_csv(placed))
     return _validated(CustomerIn, placed, MAX_CUSTOMERS)
@@ -40,7 +41,7 @@ def read_customers(content_type: str, body: bytes) -> list[CustomerIn]:
 
 def read_outcomes(content_type: str, body: bytes) -> list[OutcomeIn]:
     """As `read_customers`; in CSV the columns are the fields, an empty one is left out."""
-    placed = _placed(content_type, body, MAX_OUTCOMES)
+    placed = _placed(content_type, body, MAX_OUTCOMES, ("key", "customer", "success", "at"))
     if _kind(content_type) == CSV:
         placed = ((place, {name: value for name, value in row.items() if value != ""}) for place, row in placed)
     return _validated(OutcomeIn, placed, MAX_OUTCOMES)
@@ -50,7 +51,7 @@ def _kind(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _placed(content_type: str, body: bytes, most_lines: int) -> Iterator[Placed]:
+def _placed(content_type: str, body: bytes, most_lines: int, needed: Sequence[str]) -> Iterator[Placed]:
     kind = _kind(content_type)
     if kind == JSON:
         return _items(orjson.loads(body or b"null"))
@@ -60,7 +61,7 @@ def _placed(content_type: str, body: bytes, most_lines: int) -> Iterator[Placed]
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Malformed(f"The body is not UTF-8: byte {error.start} cannot be read.") from None
-    return _csv_rows(text, most_lines) if kind == CSV else _json_lines(text)
+    return _csv_rows(text, most_lines, needed) if kind == CSV else _json_lines(text)
 
 
 def _items(document: Any) -> Iterator[Placed]:
@@ -86,12 +87,15 @@ def _json_lines(text: str) -> Iterator[Placed]:
         yield f"Line {number}", value
 
 
-def _csv_rows(text: str, most: int) -> Iterator[Placed]:
+def _csv_rows(text: str, most: int, needed: Sequence[str]) -> Iterator[Placed]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name or "" for name in reader.fieldnames or ()]
         if "" in header or len(set(header)) < len(header) or not header:
             raise InvalidInput("The header line of the CSV has to name every column, each differently.")
+        for name in needed:
+            if name not in header:
+                raise InvalidInput(f"The file has no column '{name}': it has {', '.join(header)[:200]}.")
         for count, row in enumerate(reader):
             line = reader.line_num
             if None in row or None in row.values():
@@ -153,5 +157,5 @@ def sentence_of(error: ValidationError) -> str:
     """The first thing that is wrong, and where."""
     problems: Sequence[Any] = error.errors(include_url=False, include_input=False, include_context=False)
     where = ".".join(map(str, problems[0]["loc"]))
-    said = problems[0]["msg"].removeprefix("Value error, ")
+    said = problems[0]["msg"].removeprefix("Value error, ") + (_TIME if problems[0]["loc"][-1:] == ("at",) else "")
     return f"'{where[:80]}': {said}" if where else str(said)

@@ -109,7 +109,7 @@ async def test_revoking_twice_keeps_the_first_time(db, clock, tenants):
 
 async def test_a_key_needs_a_tenant_that_exists_a_label_and_a_future(db, clock, tenants):
     async with db.transaction() as session:
-        with pytest.raises(NotFound, match=r"There is no tenant 'nobody'"):
+        with pytest.raises(NotFound, match=r"no tenant 'nobody': make it with `trellis keys create --tenant nobody"):
             await create_key(session, "nobody", Role.AGENT, Tier.PRO, "x", clock())
         for label in ("", "  ", "x" * 101, "a\0b"):
             with pytest.raises(InvalidInput, match=r"label must have 1 to 100"):

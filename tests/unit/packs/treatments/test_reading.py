@@ -66,6 +66,11 @@ def test_an_event_without_a_key_has_one_of_its_own() -> None:
         (LINES, '{"external_id": "c", "worth_usd": 1, "attributes": [1]}', "Line 1: 'attributes'"),
         (LINES, '{"external_id": "c", "worth_usd": 1, "tenant_id": "rival"}', "Line 1: 'tenant_id'"),
         (LINES, '{"external_id": "c", "worth_usd": 1, "events": [{"at": "x", "kind": "y"}]}', "'events.0.at'"),
+        (
+            LINES,
+            '{"external_id": "c", "worth_usd": 1, "events": [{"days_ago": 3, "kind": "y"}]}',
+            "'events.0.at': Field required ('at' is when it happened, with its zone: 2026-03-01T12:00:00Z).",
+        ),
         (LINES, '{"external_id": "c\\u0000", "worth_usd": 1}', "Line 1: 'external_id' holds a NUL"),
         (CSV, "external_id,worth_usd\nc-1,1\nc-2\n", "Line 3 has more or fewer"),
         (CSV, "external_id,external_id\nc-1,1\n", "each differently"),
