@@ -68,7 +68,10 @@ class EventSource:
                     return
             except BROKEN as error:
                 if last is None:
-                    raise ConfigError(f"Nothing answers at {self._address} ({type(error).__name__}).") from error
+                    raise ConfigError(
+                        f"Nothing answers at {self._address} ({type(error).__name__}): start the server (`make up`), "
+                        "or name another one with --url."
+                    ) from error
             await asyncio.sleep(RESUME_AFTER_S * (attempt + 1))
         raise Unavailable("The connection broke and could not be taken up again: ask again.", retry_after=1)
 

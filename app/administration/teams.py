@@ -60,11 +60,17 @@ def _show_event(event: Sent) -> None:
             after = f" (after {', '.join(map(str, task['after']))})" if task["after"] else ""
             out.print(f"[{task['number']}] {task['member']}: {task['question']}{after}", style="dim", highlight=False)
     elif event.name == "task_ended":
-        said = data["problem"] or f"{len(data['evidence'])} pieces of evidence"
+        found = len(data["evidence"])
+        said = data["problem"] or f"{found} piece{'s' if found != 1 else ''} of evidence"
         took = f"{data['state']} after {data['duration_ms'] / 1000:.1f} s"
         out.print(f"[{data['number']}] {data['member']} is {took}: {said}", style="dim", highlight=False)
     elif event.name == "answer":
         _show_question(data)
+
+
+def _plain(quote: str) -> str:
+    """Nothing of a quote that is data and no words: its id leads to it."""
+    return "" if quote.lstrip()[:1] in ("{", "[") else quote
 
 
 def _show_question(question: Mapping[str, Any]) -> None:
@@ -74,7 +80,8 @@ def _show_question(question: Mapping[str, Any]) -> None:
         return
     out.print(f"\n{answer['text']}\n", highlight=False)
     for row in answer["evidence"]:
-        out.print(f"  {row['id']} · {row['tool']} · {row['title'] or row['quote'][:_SHOWN]}", highlight=False)
+        parts = [row["id"], row["tool"], " ".join((row["title"] or _plain(row["quote"])).split())[:_SHOWN]]
+        out.print(f"  {' · '.join(part for part in parts if part)}", highlight=False)
     for gap in answer["missing"]:
         out.print(f"Missing: {gap['what']} ({gap['why']})", highlight=False)
     for note in answer["notes"]:

@@ -71,7 +71,9 @@ async def open_container(
 
     Raises ConfigError for whatever a person has to mend: settings, folders, an old schema, a second worker.
     """
-    configure_logs(as_json=settings.log_json, level=settings.log_level, scrub=scrub)
+    # A command prints what it did; its logs are for what went wrong.
+    quiet = parts is Parts.COMMAND and settings.log_level == "INFO"
+    configure_logs(as_json=settings.log_json, level="WARNING" if quiet else settings.log_level, scrub=scrub)
     async with AsyncExitStack() as stack:
         db = Database(
             settings.sqlalchemy_url, reader_url=settings.database_reader_url, pool_size=settings.database_pool_size

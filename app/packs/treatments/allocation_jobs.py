@@ -5,7 +5,9 @@ from typing import Any, Final
 from app.jobs.port import Job, JobContext, QueueSpec, Schedule, StepFailed
 from app.pack import Kit
 from app.packs.treatments.allocating import REALLOCATE_JOB, Allocations
+from app.packs.treatments.models import RunState
 from app.packs.treatments.queueing import QueueFiller
+from app.packs.treatments.run_rows import RunRepository
 from app.packs.treatments.settling import FILL_JOB
 from app.packs.treatments.stages import ALLOCATION, RunAsked
 from app.principal import worker
@@ -45,6 +47,10 @@ class AllocationJobs:
     async def _allocated(self, tenant_id: str, run_id: str) -> str:
         asked = RunAsked(tenant_id, run_id, worker(tenant_id).actor)
         answer = await self._kit.messenger.ask(ALLOCATION, asked, key=run_id, timeout_s=ALLOCATION_S)
+        async with self._kit.ports.db.transaction() as session:
+            run = await RunRepository(session, tenant_id).locked(run_id)
+            if run is not None and run.state == RunState.DONE:
+                run.reason = answer.note  # the one before told of the allocation before
         return answer.note
 
 

@@ -95,7 +95,11 @@ def _add_outcomes(router: APIRouter, kit: Kit) -> None:
 
     @router.post(OUTCOMES_PATH, openapi_extra=body, summary="Record what came of treatments, or of none")
     async def record_outcomes(request: Request, principal: Agent) -> OutcomesReport:
-        """All of the body or nothing. An outcome whose `key` is known counts once."""
+        """All of the body or nothing. An outcome whose `key` is known counts once.
+
+        As CSV the columns are `key`, `customer`, `treatment`, `run_id`, `success`, `value_usd` and `at`. An outcome
+        without a `run_id` teaches later runs, and counts in no run's evaluation.
+        """
         raw = await request.body()
         given = await asyncio.to_thread(read_outcomes, request.headers.get("content-type", ""), raw)
         async with kit.ports.db.transaction() as session:

@@ -21,14 +21,23 @@ from app.packs.treatments.customers import CustomerService
 from app.packs.treatments.data_files import Part, parts_of
 from app.packs.treatments.demo import add_demo
 from app.packs.treatments.outcomes import Outcomes
-from app.packs.treatments.reading import read_customers, read_outcomes, sentence_of
-from app.packs.treatments.schemas import CatalogueOut
+from app.packs.treatments.reading import EVENT, OWN, read_customers, read_outcomes, sentence_of
+from app.packs.treatments.schemas import CatalogueOut, OutcomeIn
 from app.packs.treatments.versions import Catalogues
 from app.plain_console import PlainConsole
 from app.principal import Principal
 
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant to act for.")]
 LOCAL: Final = "local"
+CUSTOMERS_HELP: Final = (
+    "Customers with their events: CSV, JSON Lines or JSON. "
+    f"In a CSV a line is an event of a customer. Columns: {', '.join((*OWN, *EVENT))}; others are attributes. "
+    "external_id and worth_usd are needed."
+)
+OUTCOMES_HELP: Final = (
+    "What came of treatments: CSV, JSON Lines or JSON. "
+    f"Columns: {', '.join(OutcomeIn.model_fields)}. A run's evaluation counts those with its run_id."
+)
 Taken = tuple[int, int]
 """How many are new, and how many were there before."""
 
@@ -46,7 +55,7 @@ def build_commands(run: CommandRunner) -> typer.Typer:
 def _add_data(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> None:
     @commands.command("import")
     def import_customers(
-        file: Annotated[Path, typer.Argument(help="Customers with their events: CSV, JSON Lines or JSON.")],
+        file: Annotated[Path, typer.Argument(help=CUSTOMERS_HELP)],
         tenant: TenantOption = LOCAL,
     ) -> None:
         """Put customers in, or bring them up to date. Run again after an interruption: nothing is there twice."""
@@ -65,7 +74,7 @@ def _add_data(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> N
 
     @commands.command("outcomes")
     def record_outcomes(
-        file: Annotated[Path, typer.Argument(help="What came of treatments: CSV, JSON Lines or JSON.")],
+        file: Annotated[Path, typer.Argument(help=OUTCOMES_HELP)],
         tenant: TenantOption = LOCAL,
     ) -> None:
         """Record what came of treatments, or of none. An outcome whose key is known counts once."""

@@ -27,4 +27,4 @@ def _reason(chance: float, trials: int, without: float) -> str:
     if not trials:
         return f"No similar case yet: {chance:.1%} is what the catalogue assumes, {without:.1%} without it."
     cases = f"{trials} similar cases or more" if trials >= MANY else f"only {trials} similar case{'s'[: trials != 1]}"
-    return f"About {chance:.1%} of {cases} succeeded, {without:.1%} without it."
+    return f"About {chance:.1%} by {cases}, {without:.1%} without it."

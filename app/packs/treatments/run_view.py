@@ -94,7 +94,7 @@ def _lines(run: RunOut) -> list[tuple[str, str]]:
         ("Customers", f"{run.finished} of {run.total}, {run.set_aside} set aside"),
         ("Rate", rate),
         ("Chunks", f"{run.chunks}, {run.chunks_open} under way"),
-        ("Model", f"{run.model_calls} calls, {run.shared_answers} answers shared, {run.tokens} tokens"),
+        ("Model", f"calls {run.model_calls}, answers shared {run.shared_answers}, tokens {run.tokens}"),
         ("Cost", f"{run.cost_usd:.4f} USD{projected}{cap}"),
         ("Held back", f"{100 * run.control_share:.3g}% of the customers, seed {run.seed}"),
         ("Catalogue", f"version {run.catalogue_version}"),

@@ -113,7 +113,10 @@ class CustomerIn(_In):
 
 
 class OutcomeIn(_In):
-    """What came of a treatment; an empty `treatment`: of none. `key` is the tenant's own, counted once."""
+    """What came of a treatment; an empty `treatment`: of none. `key` is the tenant's own, counted once.
+
+    Only outcomes with a `run_id` count in that run's evaluation.
+    """
 
     key: str = Field(min_length=1, max_length=128)
     customer: ExternalId

@@ -63,7 +63,7 @@ def _lines(told: DecisionTold) -> Iterator[tuple[str, str]]:
         yield (
             f"Option {option.treatment}",
             (
-                f"{option.chance:.1%} to succeed, value {option.value_usd:,.2f}, cost {option.cost_usd:,.2f} USD: "
+                f"{option.chance:.1%} to succeed, worth {option.value_usd:,.2f} USD, costs {option.cost_usd:,.2f} USD: "
                 f"{option.reason}"
             ),
         )
@@ -120,7 +120,9 @@ def _figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
-        return f"({_pairs(value)})"
+        return f"({_pairs({name: one for name, one in value.items() if one is not None})})"
+    if isinstance(value, list):
+        return f"({', '.join(map(_figure, value))})"
     return str(value)
 
 

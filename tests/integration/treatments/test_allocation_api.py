@@ -81,6 +81,9 @@ async def test_what_is_freed_goes_to_the_queue_and_a_change_of_limits_is_carried
     assert (newest["number"], newest["method"], newest["gap"], newest["usage"]) == (2, "exact", 0, {"call_back": 2})
     assert newest["constraints"]["per_day"] == {"call_back": 2}
     assert "plan" not in newest
+    async with asyncio.timeout(WAIT_S):
+        while not (await get(service, f"runs/{run_id}"))["reason"].startswith("Allocated 2,"):
+            await asyncio.sleep(0.05)
     worth = await get(service, f"runs/{run_id}/evaluation")
     assert {arm["name"]: arm["customers"] for arm in worth["arms"]} == {"decided": 3, "control": 0, "call_back": 2}
     told = await get(service, "forecast", horizon=3)

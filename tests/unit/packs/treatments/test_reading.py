@@ -77,7 +77,7 @@ def test_an_event_without_a_key_has_one_of_its_own() -> None:
         (CSV, 'external_id,worth_usd\nc-1,"1\n', "Line 2 is not CSV"),
         (CSV, "external_id,worth_usd\nc-1,1\nc-1,2\n", "Line 3: 'worth_usd' of the customer c-1"),
         (CSV, "external_id,worth_usd\nc-1,much\n", "Line 2: 'worth_usd'"),
-        (CSV, "worth_usd\n1\n", "Line 2: 'external_id'"),
+        (CSV, "worth_usd\n1\n", "no column 'external_id': it has worth_usd"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(kind: str, body: str, sentence: str) -> None:
