@@ -11,9 +11,9 @@ from app.packs.treatments.allocation.classes import Ints
 from app.packs.treatments.allocation.milp import Box, Part, Program, solve_relaxed
 from app.packs.treatments.allocation.model import UNLIMITED, Model
 
-PRICED: Final = 4_000
+PRICED: Final = 8_000
 """Options whose linear program is solved at a time."""
-_ROUNDS: Final = 24
+_ROUNDS: Final = 80
 _STEPS: Final = (1.0, 0.5, 0.2)
 _REACH: Final = 2.0
 _WIDE: Final = 0.02
