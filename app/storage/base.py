@@ -31,8 +31,8 @@ class Base(DeclarativeBase):
 
 
 class TenantRow:
-    """Mixed into every table that holds a tenant's data. An index of such a table begins with the tenant, or with the row
-    that a foreign key names, for its deletion to go by."""
+    """Mixed into every table that holds a tenant's data. An index of such a table begins with the tenant, or with the
+    row that a foreign key names, for its deletion to go by."""
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
