@@ -34,8 +34,8 @@ def run_fast() -> int:
 
 
 def run_all() -> int:
-    """Every tier but perf on two workers, the longest tests first. A file stays on one worker, for its servers; dealt out
-    test by test, all of the longest would be on the same one."""
+    """Every tier but perf on two workers, the longest tests first. A file stays on one worker, for its servers; dealt
+    out test by test, all of the longest would be on the same one."""
     return pytest("-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *SLOW, *FAST)
 
 
