@@ -14,13 +14,12 @@ from rich.console import Console
 from app.errors import ConfigError, InvalidInput
 from app.packs.treatments.allocating import AllocationRepository
 from app.packs.treatments.demo_data import Scale, bank_file, check
-from app.packs.treatments.demo_figures import Figures, floors_of, judgement_of, rows_of, stopped_s
+from app.packs.treatments.demo_figures import Figures, floors_of, judgement_of, rows_of, times_of
 from app.packs.treatments.demo_folder import Plan, demo_folder
 from app.packs.treatments.demo_results import read_results
 from app.packs.treatments.demo_run import LOCAL, RESULTS, DemoRun
 from app.packs.treatments.demo_view import LIMITS, compared, figures_table
 from app.packs.treatments.models import ResultState, Run
-from app.packs.treatments.run_rows import worked
 from app.packs.treatments.schemas_allocation import AllocationOut
 from app.packs.treatments.schemas_runs import RunOut
 
@@ -112,9 +111,8 @@ async def _figures(demo: DemoRun, run: Run) -> Figures:
         if allocated is None:
             raise ConfigError("Nothing was allocated: no customer may have anything.")
         rows = await rows_of(session, run)
-        stopped = await stopped_s(session, run, demo.steps.progress)
+        work_s, stopped_s = await times_of(session, run, demo.steps.progress)
     allocation, ended = AllocationOut.of(allocated), run.finished_at or run.created_at
-    work_s = worked(run, ended) - stopped
     return Figures(
         **rows.model_dump(),
         run=RunOut.of(run, None, ended),
@@ -124,7 +122,7 @@ async def _figures(demo: DemoRun, run: Run) -> Figures:
         kills=demo.steps.progress.kills,
         peaks=[worker.peak for worker in demo.steps.progress.workers],
         work_s=work_s,
-        stopped_s=stopped,
+        stopped_s=stopped_s,
         wall_s=(ended - (run.started_at or run.created_at)).total_seconds(),
         customers_a_second=run.finished / work_s if work_s > 0 else 0.0,
         allocation=allocation,

@@ -115,11 +115,16 @@ async def rows_of(session: AsyncSession, run: Run) -> Rows:
     return Rows(rows=rows, different=different, states={row[0]: row[1] for row in states})
 
 
-async def stopped_s(session: AsyncSession, run: Run, progress: Progress) -> float:
-    """From the end of each worker to the next chunk that was done, where one followed."""
+async def times_of(session: AsyncSession, run: Run, progress: Progress) -> tuple[float, float]:
+    """Seconds in which a worker was at the run's chunks, and those in which none was: from the end of each worker to
+    the next chunk that was done, where one followed. The run itself counts a time without a worker only where it had
+    chunks under way, so its own figure does not tell."""
     done = (RunChunk.tenant_id == run.tenant_id, RunChunk.run_id == run.id, RunChunk.state == ChunkState.DONE)
     moments = sorted((await session.scalars(select(RunChunk.updated_at).where(*done))).all())
-    return gaps((worker.ended_at for worker in progress.workers), moments).total_seconds()
+    started = run.started_at or run.created_at
+    stopped = gaps((max(started, worker.ended_at) for worker in progress.workers), moments)
+    whole = moments[-1] - started if moments else timedelta()
+    return (whole - stopped).total_seconds(), stopped.total_seconds()
 
 
 def gaps(ends: Iterable[datetime], moments: Sequence[datetime]) -> timedelta:
