@@ -56,7 +56,8 @@ def limits(draw: st.DrawFn) -> Limits:
     capacity = draw(st.dictionaries(st.sampled_from(TREATMENTS), st.integers(0, 4)))
     shares = st.sampled_from([0.1, 0.3, 0.5, 1.0])
     floor = st.builds(FloorLimit, st.sampled_from(GROUPS[1:]), shares, st.sampled_from([None, *TREATMENTS]))
-    floors = tuple(draw(st.lists(floor, max_size=3)))
+    # As the catalogue has them: one for a group and a treatment.
+    floors = tuple(draw(st.lists(floor, max_size=3, unique_by=lambda one: (one.group, one.treatment))))
     return Limits(capacity, draw(st.none() | st.integers(0, 60)), draw(st.integers(1, 2)), floors)
 
 

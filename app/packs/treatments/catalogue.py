@@ -90,6 +90,12 @@ class CatalogueIn(_Part):
         unknown = [floor.treatment for floor in self.floors if floor.treatment not in (None, *names)]
         if unknown:
             raise ValueError(f"a floor names the treatment '{unknown[0]}', which the catalogue does not have")
+        owed = [(floor.group, floor.treatment) for floor in self.floors]
+        again = next((one for one in owed if owed.count(one) > 1), None)
+        if again is not None:
+            raise ValueError(
+                f"the group '{again[0]}' has two floors for {again[1] or 'any treatment'}: keep the higher"
+            )
         return self
 
     @property
