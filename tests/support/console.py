@@ -20,12 +20,14 @@ from app.governance.user_tokens import UserTokens
 from app.http.health import Readiness
 from app.http.install import install
 from app.http.rates import RateLimits, RatePlan
+from app.main import create_app
 from app.principal import Principal, Role, Tier
 from app.settings import Settings, load_settings
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 from app.web.install import install_console
 from app.web.pack_pages import PackPages
+from tests.support.service import Service
 
 _TOKEN = re.compile(r'name="form_token" value="([^"]*)"')
 
@@ -96,6 +98,14 @@ async def visiting(app: Any, base: str = "http://console", address: str = "10.0.
     transport = httpx2.ASGITransport(app, client=(address, 5000))
     async with httpx2.AsyncClient(transport=transport, base_url=base) as client:
         yield Visitor(client)
+
+
+@asynccontextmanager
+async def signed_in(service: Service, role: Role) -> AsyncIterator[Visitor]:
+    """A visitor of the whole service, with a new key of the role."""
+    async with visiting(create_app(service.container)) as visitor:
+        assert (await visitor.sign_in(await service.key_with(role))).status_code == 303
+        yield visitor
 
 
 async def make_key(container: Any, role: Role, tenant: str = "acme") -> tuple[str, str]:

@@ -166,6 +166,15 @@ class Bench:
         await until(there, f"the run is {states}")
         return await self.run(run_id)
 
+    async def rests(self, run_id: str) -> Run:
+        """The run, once nothing of it is under way."""
+
+        async def quiet() -> bool:
+            return (await self.run(run_id)).chunks_open == 0
+
+        await until(quiet, "what was under way has ended")
+        return await self.run(run_id)
+
     async def results(self, run_id: str) -> Sequence[Result]:
         async with self.db.reading() as session:
             return (await session.scalars(select(Result).where(Result.run_id == run_id))).all()

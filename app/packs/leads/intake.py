@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import InvalidInput, Malformed, TrellisError, UnsupportedMedia
+from app.errors import InvalidInput, TrellisError, UnsupportedMedia
+from app.http.imported import text_of
 from app.http.strict import strict_json
 from app.packs.leads.schemas import BatchReport, LeadIn, LineProblem
 from app.packs.leads.service import LeadService
@@ -128,10 +129,7 @@ class Intake:
     async def read(self, content_type: str, body: bytes) -> Batch:
         """Raises Malformed for text that is not UTF-8, UnsupportedMedia for another content type."""
         kind = content_type.partition(";")[0].strip().lower()
-        try:
-            text = body.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise Malformed(f"The body is not UTF-8: byte {error.start} cannot be read.") from None
+        text = text_of(body)
         if kind in ("application/x-ndjson", "application/jsonl"):
             return await asyncio.to_thread(validated, json_lines(text))
         if kind == "text/csv":

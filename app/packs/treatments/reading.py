@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from app.errors import InvalidInput, Malformed, TrellisError, UnsupportedMedia
+from app.errors import InvalidInput, TrellisError, UnsupportedMedia
+from app.http.imported import text_of
 from app.http.strict import strict_json
 from app.packs.treatments.schemas import MAX_CUSTOMERS, MAX_EVENTS, MAX_OUTCOMES, CustomerIn, OutcomeIn
 
@@ -57,10 +58,7 @@ def _placed(content_type: str, body: bytes, most_lines: int, needed: Sequence[st
         return _items(orjson.loads(body or b"null"))
     if kind not in (*JSON_LINES, CSV):
         raise UnsupportedMedia("Send application/json (an array), application/x-ndjson or text/csv, in Content-Type.")
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Malformed(f"The body is not UTF-8: byte {error.start} cannot be read.") from None
+    text = text_of(body)
     return _csv_rows(text, most_lines, needed) if kind == CSV else _json_lines(text)
 
 

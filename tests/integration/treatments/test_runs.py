@@ -139,12 +139,7 @@ async def test_a_paused_run_keeps_what_is_done_and_goes_on_where_it_stopped(work
     await until(lambda: gate.waiting == 2, "two chunks are under way")
     await steer(work, "pause", run_id)
     gate.open()
-
-    async def quiet() -> bool:
-        return (await work.run(run_id)).chunks_open == 0
-
-    await until(quiet, "what was under way has ended")
-    run = await work.run(run_id)
+    run = await work.rests(run_id)
     assert (run.state, run.finished, run.resume_at) == ("paused", 400, None)
     assert await sweep(work) == 0
     await steer(work, "resume", run_id, ResumeIn())
@@ -161,12 +156,7 @@ async def test_a_cancelled_run_keeps_what_is_done_and_may_be_resumed(work: Bench
     await steer(work, "cancel", run_id)
     await steer(work, "cancel", run_id)
     gate.open()
-
-    async def quiet() -> bool:
-        return (await work.run(run_id)).chunks_open == 0
-
-    await until(quiet, "what was under way has ended")
-    run = await work.run(run_id)
+    run = await work.rests(run_id)
     assert (run.state, run.finished) == ("cancelled", 300)
     assert work.agents.allocated == []
     with pytest.raises(Conflict, match="is cancelled"):

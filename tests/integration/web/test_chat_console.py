@@ -3,14 +3,13 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from app.main import create_app
 from app.packs.chat.models import AnswerFeedback
 from app.principal import Role
-from tests.support.console import Visitor, visiting
+from tests.support.console import Visitor, signed_in, visiting
 from tests.support.service import TENANT, Service, running
 from tests.support.sse import events_of
 
@@ -27,13 +26,6 @@ async def service(tmp_path) -> AsyncIterator[Service]:
     async with running(tmp_path, knowledge=False) as found:
         await found.container.kit.ingestor.put(TENANT, "docs", "holidays", f"Holidays {MARKUP}", PAGE)
         yield found
-
-
-@asynccontextmanager
-async def signed_in(service: Service, role: Role) -> AsyncIterator[Visitor]:
-    async with visiting(create_app(service.container)) as visitor:
-        assert (await visitor.sign_in(await service.key_with(role))).status_code == 303
-        yield visitor
 
 
 async def settled(visitor: Visitor, bot: str) -> str:

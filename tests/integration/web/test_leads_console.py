@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from markupsafe import escape
@@ -11,7 +10,7 @@ from app.governance.models import Decision
 from app.main import create_app
 from app.packs.leads.models import LeadFeedback, LeadOutcome
 from app.principal import Role
-from tests.support.console import Visitor, visiting
+from tests.support.console import signed_in, visiting
 from tests.support.service import Service, lead, running
 
 MARKUP = """<script>alert('x')</script><img src=x onerror=alert(1)>"""
@@ -29,14 +28,6 @@ async def service(tmp_path) -> AsyncIterator[Service]:
 async def informed(tmp_path) -> AsyncIterator[Service]:
     async with running(tmp_path) as found:
         yield found
-
-
-@asynccontextmanager
-async def signed_in(service: Service, role: Role) -> AsyncIterator[Visitor]:
-    async with visiting(create_app(service.container)) as visitor:
-        answer = await visitor.sign_in(await service.key_with(role))
-        assert answer.status_code == 303
-        yield visitor
 
 
 async def decided(service: Service, **fields) -> dict:

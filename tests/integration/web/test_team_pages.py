@@ -1,7 +1,6 @@
 """The pages of teams and clients over the whole service, on the sample and without a model."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -12,7 +11,7 @@ from app.packs.teams.client_pages import Line
 from app.packs.teams.models import QuestionState, TeamQuestion
 from app.packs.teams.question_pages import pieces, readable
 from app.principal import Principal, Role
-from tests.support.console import Visitor, visiting
+from tests.support.console import Visitor, signed_in, visiting
 from tests.support.service import TENANT, Service, running
 from tests.support.sse import events_of
 
@@ -30,13 +29,6 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servi
         assert load is not None
         await load(Principal(TENANT, "test", Role.ADMIN))
         yield service
-
-
-@asynccontextmanager
-async def signed_in(house: Service, role: Role) -> AsyncIterator[Visitor]:
-    async with visiting(create_app(house.container)) as visitor:
-        assert (await visitor.sign_in(await house.key_with(role))).status_code == 303
-        yield visitor
 
 
 async def asked(agent: Visitor, **form: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest_asyncio
 
 from app.main import create_app
 from app.principal import Principal, Role
-from tests.support.console import Visitor, visiting
+from tests.support.console import Visitor, signed_in, visiting
 from tests.support.service import TENANT, Service, running
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -29,13 +28,6 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servi
         assert load is not None
         await load(Principal(TENANT, "test", Role.ADMIN))
         yield service
-
-
-@asynccontextmanager
-async def signed_in(house: Service, role: Role) -> AsyncIterator[Visitor]:
-    async with visiting(create_app(house.container)) as visitor:
-        assert (await visitor.sign_in(await house.key_with(role))).status_code == 303
-        yield visitor
 
 
 async def started(agent: Visitor, **form: str) -> str:
