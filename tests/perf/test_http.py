@@ -51,7 +51,6 @@ def production_logs() -> Iterator[None]:
     before, root = structlog.get_config(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
     configure_logs(as_json=True, level="INFO", scrub=scrub, stream=io.StringIO())
-    structlog.configure(cache_logger_on_first_use=False)
     yield
     structlog.configure(**before)
     root.handlers[:] = handlers

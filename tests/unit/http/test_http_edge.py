@@ -239,8 +239,6 @@ def lines() -> Iterator[io.StringIO]:
     handlers, level = list(root.handlers), root.level
     out = io.StringIO()
     configure_logs(as_json=True, level="INFO", scrub=scrub, stream=out)
-    # A logger that has written once keeps its configuration, and would take this one into the next test.
-    structlog.configure(cache_logger_on_first_use=False)
     yield out
     structlog.configure(**before)
     root.handlers[:] = handlers
