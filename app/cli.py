@@ -169,7 +169,7 @@ def _add_packs() -> None:
 
 def _run_kit(work: Callable[[Kit, Principal], Awaitable[Result]], tenant: str) -> Result:
     async def on_container(container: Container, principal: Principal) -> Result:
-        async with container.db.reading() as session:
+        async with container.db.reading(principal.tenant_id) as session:
             await require_tenant(session, principal.tenant_id)
         return await work(container.kit, principal)
 

@@ -98,13 +98,13 @@ class People:
         """
         principal.require(Role.ADMIN)
         asked, tenant = alias_of(given), principal.tenant_id
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             known = await all_aliases(session, tenant, self._stores, [asked])
             found = {store.name: await store.export(session, tenant, known) for store in self._stores}
         for trace in self._traces:
             found[trace.name] = await trace.export(tenant, known)
         rows = {name: len(kept) for name, kept in found.items()}
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             await self._record(session, principal, "person.exported", known, {"rows": rows})
         return Person(asked.value, known, found)
 
@@ -115,7 +115,7 @@ class People:
         """
         principal.require(Role.ADMIN)
         asked, tenant = alias_of(given), principal.tenant_id
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             known = await all_aliases(session, tenant, self._stores, [asked])
             counts = await self._erase_rows(session, tenant, known)
             await self._note(session, tenant, known)
@@ -158,7 +158,7 @@ class People:
 
     async def _again(self, tenant_id: str, erasure_id: str) -> bool:
         """Erases what has come since, then the names. False where that was done before."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             mine = PersonErasure.tenant_id == tenant_id, PersonErasure.id == erasure_id
             erasure = await session.scalar(select(PersonErasure).where(*mine))
             if erasure is None:
@@ -168,7 +168,7 @@ class People:
             await self._erase_rows(session, tenant_id, known)
         for trace in self._traces:
             await trace.erase(tenant_id, known)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             await session.execute(delete(PersonErasure).where(*mine))
         await self._db.forget_deleted()
         return True
@@ -185,7 +185,7 @@ class People:
         return {"erasures": len(left), "failed": failed}
 
     async def _left_over(self) -> list[tuple[str, str]]:
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             old = select(PersonErasure).where(PersonErasure.created_at < self._clock() - LEFT_OVER)
             return [(row.tenant_id, row.id) for row in await session.scalars(old.order_by(PersonErasure.id))]
 

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from app.errors import Forbidden
+
+EVERY_TENANT: Final = "*"
+"""In place of a tenant: the operator, or work that spans tenants."""
 
 
 class Role(StrEnum):

@@ -39,6 +39,10 @@ _NEEDS = (
     ("embedding_name", "embedding_url"),
     ("embedding_key", "embedding_url"),
     ("vectors_key", "vectors_url"),
+    ("database_reader_url", "database_url"),
+    ("database_reader_url", "redis_url"),
+    ("database_direct_url", "database_url"),
+    ("database_owner_url", "database_url"),
     ("kafka_user", "kafka_url"),
     ("kafka_user", "kafka_password"),
     ("kafka_password", "kafka_user"),
@@ -72,6 +76,10 @@ class Settings(BaseSettings):
 
     `home` holds everything that the embedded default writes. `region` names where this process runs, for prompts that
     are written for one. `session_secret` signs console cookies.
+    `database_url` is the login that serves, which owns no table; `database_owner_url` the one that `trellis migrate`
+    uses. `database_reader_url` is a replica, or one address of several. `database_pooled`: these two go through
+    PgBouncer in transaction mode; then `database_direct_url` is the way past it, for workers. A statement of the app
+    ends after `database_statement_s`.
     `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs
     in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one
     (0: you make the topics yourself).
@@ -110,7 +118,11 @@ class Settings(BaseSettings):
 
     database_url: str | None = None
     database_reader_url: str | None = None
+    database_direct_url: str | None = None
+    database_owner_url: str | None = None
+    database_pooled: bool = False
     database_pool_size: int = Field(5, ge=1, le=100)
+    database_statement_s: float = Field(30, ge=1, le=3600)
     redis_url: str | None = None
     kafka_url: str | None = Field(None, pattern=KAFKA)
     kafka_tls: bool = False
@@ -246,6 +258,16 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database's address: the embedded file in `home` where none is set."""
         return self.database_url or f"sqlite+aiosqlite:///{self.home.absolute() / 'trellis.db'}"
+
+    @property
+    def direct_database_url(self) -> str:
+        """The database's address past a pooler, for what keeps a session: workers."""
+        return self.database_direct_url or self.sqlalchemy_url
+
+    @property
+    def owner_database_url(self) -> str:
+        """The address with the login that owns the tables, for migrations."""
+        return self.database_owner_url or self.direct_database_url
 
     @property
     def local_key_file(self) -> Path:

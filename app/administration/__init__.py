@@ -54,7 +54,7 @@ def keys_create(
     """Make an API key. It is printed once and stored as a hash."""
 
     async def work(container: Container, principal: Principal) -> None:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             if new_tenant is not None:
                 await provision_tenant(container, session, tenant, new_tenant)
             key = await create_key(session, tenant, role, tier, label, container.clock())
@@ -70,7 +70,7 @@ def keys_list(tenant: TenantOption = LOCAL) -> None:
 
     async def work(container: Container, _principal: Principal) -> Table:
         table = with_ids("Label", "Role", "Tier", "Begins", "Made", "Revoked")
-        async with container.db.reading() as session:
+        async with container.db.reading(_principal.tenant_id) as session:
             for key in await list_keys(session, tenant):
                 revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
                 made = f"{key.created_at:%Y-%m-%d %H:%M}"
@@ -85,7 +85,7 @@ def keys_revoke(key_id: str, tenant: TenantOption = LOCAL) -> None:
     """End a key; running processes forget it within 5 seconds."""
 
     async def work(container: Container, principal: Principal) -> None:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             await revoke_key(session, tenant, key_id, container.clock())
             await container.audit.record(session, principal, "key.revoked", key_id, {})
         out.print(f"{key_id} is revoked.")
@@ -122,7 +122,7 @@ def tools_set(
     async def work(container: Container, principal: Principal) -> None:
         if container.kit.executor.registry.get(tool) is None:
             raise NotFound(f"There is no tool '{tool}': `trellis tools list` shows them.")
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             await require_tenant(session, tenant)
             wanted = None if mode == "refuse" else ToolMode(mode)
             await container.tool_policies.set(session, principal, tool, wanted)
@@ -138,7 +138,7 @@ def audit_verify(
     """Recompute the hash chain of the audit log; exit 1 where it is broken."""
 
     async def work(container: Container, _principal: Principal) -> bool:
-        async with container.db.reading() as session:
+        async with container.db.reading(_principal.tenant_id) as session:
             report = await verify(session, tenant)
         for broken in report.broken:
             out.print(f"Tenant {broken.tenant_id}: broken at entry {broken.seq}: {broken.why}")
@@ -155,7 +155,7 @@ def effects_list(tenant: TenantOption = LOCAL) -> None:
 
     async def work(container: Container, principal: Principal) -> Table:
         table = with_ids("Tool", "Decision", "Since", "Why")
-        async with container.db.reading() as session:
+        async with container.db.reading(principal.tenant_id) as session:
             parked = EffectRepository(session, principal.tenant_id)
             for row in await parked.parked(limit=200):
                 table.add_row(row.id, row.tool, row.subject_id, f"{row.created_at:%Y-%m-%d %H:%M}", row.error)
@@ -173,7 +173,7 @@ def effects_settle(
     """Say whether a parked write happened; its decision then goes on."""
 
     async def work(container: Container, principal: Principal) -> None:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             found = await settle(container, session, principal, effect_id, happened=happened)
         out.print(f"{found.tool} is {found.state}; decision {found.subject_id} goes on.")
 
@@ -209,7 +209,7 @@ def flags_set(
         spec = container.flags.specs.get(name)
         if spec is None:
             raise NotFound(f"There is no flag '{name}': `trellis flags list` shows them.")
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             if not everywhere:
                 await require_tenant(session, tenant)
             await container.flags.set(session, who, name, parsed(value, spec))

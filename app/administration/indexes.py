@@ -26,7 +26,7 @@ def show(bot: BotOption, tenant: TenantOption = LOCAL) -> None:
     """Show the generations of a bot's index: which one answers, how far a candidate is, how it compares."""
 
     async def work(container: Container, principal: Principal) -> IndexOut:
-        async with container.db.reading() as session:
+        async with container.db.reading(principal.tenant_id) as session:
             return index_out(bot, await container.reindexing.view(session, principal, bot))
 
     found = run(tenant, work)
@@ -52,7 +52,7 @@ def rebuild(
     bounds = Bounds(**BoundsIn(**sizes).model_dump()) if sizes else None
 
     async def work(container: Container, principal: Principal) -> str:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             row, _ = await container.reindexing.build(session, principal, bot, embedder, bounds)
         return row.id
 
@@ -64,7 +64,7 @@ def compare(bot: BotOption, generation: str, tenant: TenantOption = LOCAL) -> No
     """Let the server ask the candidate and the active index the evaluation set again."""
 
     async def work(container: Container, principal: Principal) -> None:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             await container.reindexing.compare(session, principal, bot, generation)
 
     run(tenant, work)
@@ -81,7 +81,7 @@ def questions(
     asked = _read(file)
 
     async def work(container: Container, principal: Principal) -> None:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             await container.reindexing.ask(session, principal, bot, asked.questions)
 
     run(tenant, work)
@@ -98,7 +98,7 @@ def switch(
     """Let the candidate answer; the one before is kept for `rollback`. Seen everywhere within a second."""
 
     async def work(container: Container, principal: Principal) -> None:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             await container.reindexing.switch(session, principal, bot, generation, force=force)
 
     run(tenant, work)
@@ -110,7 +110,7 @@ def rollback(bot: BotOption, tenant: TenantOption = LOCAL) -> None:
     """Let the former index answer again. Seen everywhere within a second."""
 
     async def work(container: Container, principal: Principal) -> str:
-        async with container.db.transaction() as session:
+        async with container.db.transaction(principal.tenant_id) as session:
             state = await container.reindexing.roll_back(session, principal, bot)
         return pointed(state.active, state.previous, state.version).active
 

@@ -172,7 +172,7 @@ class Budgets:
     async def usage(self, tenant_id: str, day: date | None = None) -> DayUsage:
         """The tenant's figures of a UTC day, today where None; other processes' last seconds may be missing."""
         day = day or self._clock().date()
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             spent, reserved = await store.day_row(session, tenant_id, day)
         lease = self._leases.get((tenant_id, day))
         return DayUsage(spent + lease.spent if lease else spent, reserved)
@@ -222,7 +222,7 @@ class Budgets:
             now, key, spent, inflight = self._clock(), lease.key, lease.spent, lease.inflight
             if self._fresh(lease, need, now):
                 return lease.take(need)
-            async with self._db.transaction() as session:
+            async with self._db.transaction(key.tenant_id) as session:
                 if not await store.count(session, key.tenant_id, key.day, spent):
                     await store.open_day(session, key.tenant_id, key.day, now)
                     await store.count(session, key.tenant_id, key.day, spent)
@@ -241,7 +241,7 @@ class Budgets:
     async def _shrink(self, index: tuple[str, date], lease: _Lease) -> None:
         async with lease.lock:
             now, key, spent, inflight = self._clock(), lease.key, lease.spent, lease.inflight
-            async with self._db.transaction() as session:
+            async with self._db.transaction(key.tenant_id) as session:
                 if await store.count(session, key.tenant_id, key.day, spent):
                     await store.resize(session, key, inflight, now, self._ttl)
             lease.granted, lease.synced_at = inflight, now

@@ -68,7 +68,7 @@ class Container:
 
     async def decision(self, principal: Principal, decision_id: str) -> Decision:
         """Raises NotFound."""
-        async with self.db.reading() as session:
+        async with self.db.reading(principal.tenant_id) as session:
             return await DecisionRepository(session, principal.tenant_id).get(decision_id)
 
     async def replay(self, principal: Principal, decision_id: str) -> ReplayReport:

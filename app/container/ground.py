@@ -10,16 +10,19 @@ from openfeature import api as openfeature
 
 from app.cache.caches import SWITCHES, Caches
 from app.cache.connection import RedisLink, connect
+from app.cache.marks import RedisMarks
 from app.clock import Clock
 from app.container.container import Parts
 from app.governance.audit import Audit
 from app.governance.flags import MCP_SWITCH, Flags, FlagSpec, kill_switch
-from app.governance.models import EVERY_TENANT
 from app.governance.openfeature import FlagProvider
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.pack import Pack
+from app.principal import EVERY_TENANT
 from app.settings import Settings
+from app.storage import schema
 from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from app.telemetry.metrics import Metrics
 from app.telemetry.setup import build_metrics
 
@@ -40,15 +43,21 @@ class Ground:
     caches: Caches
     session: aiohttp.ClientSession
 
+    @property
+    def works(self) -> bool:
+        """Whether this process runs jobs."""
+        return self.parts is Parts.WORKER or (self.parts is Parts.SERVER and self.settings.worker)
+
 
 async def lay_ground(
-    settings: Settings, parts: Parts, clock: Clock, db: Database, stack: AsyncExitStack, packs: Sequence[Pack]
+    settings: Settings, parts: Parts, clock: Clock, stack: AsyncExitStack, packs: Sequence[Pack]
 ) -> Ground:
     metrics = build_metrics(version("trellis"), settings.phase)
+    redis = _redis(settings, stack)
+    db = await _database(settings, metrics, redis, stack)
     audit = Audit(clock, metrics)
     flags = Flags(db, clock, audit=audit, metrics=metrics)
     await _start_flags(flags, packs, stack)
-    redis = _redis(settings, stack)
     caches = _caches(settings, clock, metrics, flags, redis)
     stack.push_async_callback(caches.close)
     session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
@@ -63,6 +72,19 @@ async def _start_flags(flags: Flags, packs: Sequence[Pack], stack: AsyncExitStac
     await flags.start()
     openfeature.set_provider(FlagProvider(flags), domain="trellis")
     stack.push_async_callback(flags.stop)
+
+
+async def _database(settings: Settings, metrics: Metrics, redis: RedisLink | None, stack: AsyncExitStack) -> Database:
+    db = Database(
+        settings.sqlalchemy_url,
+        reader_url=settings.database_reader_url,
+        pool=ServerPool(settings.database_pool_size, settings.database_statement_s, settings.database_pooled),
+        marks=RedisMarks(redis) if redis else None,
+        told=lambda where: metrics.database_reads.labels(where).inc(),
+    )
+    stack.push_async_callback(db.close)
+    await schema.check(db)
+    return db
 
 
 def _redis(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:

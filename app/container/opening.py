@@ -75,23 +75,18 @@ async def open_container(
     quiet = parts is Parts.COMMAND and settings.log_level == "INFO"
     configure_logs(as_json=settings.log_json, level="WARNING" if quiet else settings.log_level, scrub=scrub)
     async with AsyncExitStack() as stack:
-        db = Database(
-            settings.sqlalchemy_url, reader_url=settings.database_reader_url, pool_size=settings.database_pool_size
-        )
-        stack.push_async_callback(db.close)
-        await schema.check(db)
-        ground = await lay_ground(settings, parts, clock, db, stack, PACKS)
+        ground = await lay_ground(settings, parts, clock, stack, PACKS)
         yield await _build(ground)
 
 
 async def migrate_database(settings: Settings) -> str:
     """Brings both schemas up, ours and the job engine's. Returns the revision. Raises ConfigError."""
-    db = Database(settings.sqlalchemy_url)
+    db = Database(settings.owner_database_url)
     try:
         await schema.upgrade(db.writer)
     finally:
         await db.close()
-    jobs = Jobs(settings.sqlalchemy_url, metrics=build_metrics(version("trellis"), settings.phase))
+    jobs = Jobs(settings.owner_database_url, metrics=build_metrics(version("trellis"), settings.phase))
     await jobs.migrate()
     return schema.head_revision()
 
@@ -182,8 +177,9 @@ def _messenger(settings: Settings, metrics: Metrics) -> Messenger:
 
 def _jobs(ground: Ground) -> Jobs:
     settings = ground.settings
+    works = settings.direct_database_url if ground.works else settings.sqlalchemy_url
     return Jobs(
-        settings.sqlalchemy_url,
+        works,
         metrics=ground.metrics,
         executor_id=settings.executor_id,
         clock=ground.clock,
@@ -265,7 +261,7 @@ async def _start_jobs(ground: Ground, kit: Kit, knowledge: Knowledge, runtimes: 
     jobs.register([purging(ground.db, ground.clock)], (), [PURGE_SCHEDULE])
     for runtime in runtimes.values():
         jobs.register(runtime.jobs, runtime.queues, runtime.schedules)
-    works = ground.parts is Parts.WORKER or (ground.parts is Parts.SERVER and ground.settings.worker)
+    works = ground.works
     # A command asks no agent by itself: jobs do.
     if ground.parts is not Parts.COMMAND:
         await kit.messenger.start(serve=works)

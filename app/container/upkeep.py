@@ -29,7 +29,7 @@ async def keep_gauges(ground: Ground) -> None:
     """What waits for a person, and how far documents are: a query a scrape would be somebody else's to time."""
     while True:
         try:
-            async with ground.db.reading() as session:
+            async with ground.db.operator_reading() as session:
                 waiting, documents = await count_waiting(session), await count_by_status(session)
         except Exception as error:
             log.warning("gauges.failed", error=str(error))
@@ -47,7 +47,7 @@ def purging(db: Database, clock: Clock) -> Job:
     async def purge(_context: JobContext, _payload: dict[str, Any]) -> dict[str, Any]:
         purged = 0
         while True:
-            async with db.transaction() as session:
+            async with db.operator_transaction() as session:
                 batch = await purge_expired(session, clock(), PURGE_BATCH)
             purged += batch
             if batch < PURGE_BATCH:
@@ -58,7 +58,7 @@ def purging(db: Database, clock: Clock) -> Job:
 
 def checks(db: Database, jobs: Jobs) -> dict[str, Check]:
     async def database() -> None:
-        async with db.reading() as session:
+        async with db.operator_reading() as session:
             await session.execute(text("SELECT 1"))
 
     async def worker() -> None:

@@ -89,6 +89,6 @@ class AnswersOfPerson:
 
     async def _bots(self, tenant_id: str) -> Sequence[str]:
         """Every bot of whose documents an answer could have been made: only those are kept by meaning."""
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             bots = select(KnowledgeIndex.bot).where(KnowledgeIndex.tenant_id == tenant_id).distinct()
             return (await session.scalars(bots)).all()

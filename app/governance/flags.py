@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clock import Clock
 from app.errors import Conflict, Forbidden, InvalidInput, NotFound, TrellisError
 from app.governance.audit import Audit
-from app.governance.models import EVERY_TENANT, FlagRow
-from app.principal import Principal, Role
+from app.governance.models import FlagRow
+from app.principal import EVERY_TENANT, Principal, Role
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
 
@@ -115,7 +115,7 @@ class Flags:
 
     async def refresh(self) -> None:
         """Reads every value now."""
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             rows = (await session.execute(select(FlagRow.name, FlagRow.tenant, FlagRow.value))).all()
         self._values = {(row.name, row.tenant): row.value for row in rows}
         self.refreshed_at = self._clock()

@@ -160,7 +160,7 @@ class KeyRing:
         return entry.principal
 
     async def _look_up(self, mark: str, column: InstrumentedAttribute[str]) -> Principal | None:
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             key = (await session.scalars(select(ApiKey).where(column == mark))).first()
         if key is None or not hmac.compare_digest(getattr(key, column.key), mark) or not key.active(self._clock()):
             return None

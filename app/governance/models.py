@@ -10,8 +10,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.storage.base import Base, TenantRow
 from app.storage.types import Json
 
-EVERY_TENANT = "*"
-
 
 class ExperimentState(StrEnum):
     DRAFT = "draft"

@@ -57,7 +57,7 @@ def approvals_router(deciding: Deciding) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> ApprovalPage:
         conditions = [] if state is None else [Approval.state == state]
-        async with deciding.db.reading() as session:
+        async with deciding.db.reading(principal.tenant_id) as session:
             approvals = ApprovalRepository(session, principal.tenant_id)
             page = await approvals.page(*conditions, cursor=cursor, limit=limit)
         return ApprovalPage(items=[ApprovalOut.model_validate(row) for row in page.items], next_cursor=page.next_cursor)

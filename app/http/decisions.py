@@ -50,7 +50,7 @@ def decisions_router(storage: Storage) -> APIRouter:
     ) -> DecisionPage:
         wanted = ((Decision.pack, pack), (Decision.action, action), (Decision.state, state))
         conditions = [column == value for column, value in wanted if value is not None]
-        async with storage.db.reading() as session:
+        async with storage.db.reading(principal.tenant_id) as session:
             decisions = DecisionRepository(session, principal.tenant_id)
             page = await decisions.page(*conditions, cursor=cursor, limit=limit)
         items = [DecisionSummary.model_validate(decision) for decision in page.items]
@@ -58,7 +58,7 @@ def decisions_router(storage: Storage) -> APIRouter:
 
     @router.get("/v1/decisions/{decision_id}", summary="Why a decision came out as it did")
     async def get_decision(decision_id: str, principal: CurrentPrincipal) -> DecisionExplanation:
-        async with storage.db.reading() as session:
+        async with storage.db.reading(principal.tenant_id) as session:
             return explain(await DecisionRepository(session, principal.tenant_id).get(decision_id))
 
     return router

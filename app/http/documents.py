@@ -242,7 +242,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
     ) -> DocumentPage:
         wanted = ((Document.status, status), (Document.slug, slug))
         conditions = [column == value for column, value in wanted if value is not None]
-        async with desk.db.reading() as session:
+        async with desk.db.reading(principal.tenant_id) as session:
             documents = DocumentHeads(session, principal.tenant_id)
             page = await documents.page(Document.bot == bot, *conditions, cursor=cursor, limit=limit)
         return DocumentPage(items=[_out(document) for document in page.items], next_cursor=page.next_cursor)
@@ -250,7 +250,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
     @router.get(f"{DOCUMENTS_PATH}/{{document_id}}", summary="How far a document is, and what was found in it")
     async def get_document(bot: InBot, document_id: DocumentId, principal: CurrentPrincipal) -> DocumentDetail:
         active = await desk.generations.active(principal.tenant_id, bot)
-        async with desk.db.reading() as session:
+        async with desk.db.reading(principal.tenant_id) as session:
             document = await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
             chunks = ChunkRepository(session, principal.tenant_id)
             counts = await chunks.counts(document_id)
@@ -267,7 +267,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
     ) -> ChunkPage:
         active = await desk.generations.active(principal.tenant_id, bot)
         after = -1 if cursor is None else cursor
-        async with desk.db.reading() as session:
+        async with desk.db.reading(principal.tenant_id) as session:
             await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
             chunks = ChunkRepository(session, principal.tenant_id)
             rows = await chunks.after(document_id, active.id, after, limit + 1)

@@ -67,7 +67,7 @@ def effects_router(ledger: Ledger) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> EffectPage:
         conditions = [] if state is None else [EffectRow.state == state]
-        async with ledger.db.reading() as session:
+        async with ledger.db.reading(principal.tenant_id) as session:
             page = await EffectRepository(session, principal.tenant_id).page(*conditions, cursor=cursor, limit=limit)
         return EffectPage(items=[EffectOut.model_validate(row) for row in page.items], next_cursor=page.next_cursor)
 

@@ -42,6 +42,7 @@ class InFlight(Retryable):
 class Claim:
     """The right to do the work of a key, until the lease ends."""
 
+    tenant_id: str
     row_id: str
     attempt: str
 
@@ -71,9 +72,9 @@ class Repeats:
         """
         now = self._clock()
         fresh = _fresh(tenant_id, key, fingerprint, now)
-        async with self.db.transaction() as session:
+        async with self.db.transaction(tenant_id) as session:
             if _rows(await session.execute(self._insert_if_new().values(**fresh))) == 1:
-                return Claim(fresh["id"], fresh["attempt"])
+                return Claim(tenant_id, fresh["id"], fresh["attempt"])
             return _judge(await _locked(session, tenant_id, key), fresh, now)
 
     async def complete(self, session: AsyncSession, claim: Claim, answer: Answer) -> None:
@@ -91,7 +92,7 @@ class Repeats:
 
     async def release(self, claim: Claim) -> None:
         """Forgets a claim whose work failed, so that a repeat may try at once; a completed one stays."""
-        async with self.db.transaction() as session:
+        async with self.db.transaction(claim.tenant_id) as session:
             await session.execute(delete(IdempotencyKey).where(*_still(claim)))
 
     def _insert_if_new(self) -> Insert:
@@ -118,7 +119,7 @@ class OnceRunner:
         Raises InvalidInput for a key that came with another request before, InFlight while the first is answered.
         """
         if self._key is None:
-            async with self._repeats.db.transaction() as session:
+            async with self._repeats.db.transaction(self._principal.tenant_id) as session:
                 return _answer(status, await work(session)).response()
         asked = await fingerprint(self._request, self._principal.role)
         claimed = await self._repeats.claim(self._principal.tenant_id, self._key, asked)
@@ -131,7 +132,7 @@ class OnceRunner:
             raise
 
     async def _work(self, claim: Claim, status: int, work: Work) -> Answer:
-        async with self._repeats.db.transaction() as session:
+        async with self._repeats.db.transaction(self._principal.tenant_id) as session:
             answer = _answer(status, await work(session))
             await self._repeats.complete(session, claim, answer)
         return answer
@@ -202,7 +203,7 @@ def _judge(held: IdempotencyKey | None, asked: dict[str, Any], now: datetime) ->
 def _take_over(held: IdempotencyKey, asked: dict[str, Any]) -> Claim:
     for name in ("fingerprint", "attempt", "created_at", "lease_until", "expires_at", "status", "body"):
         setattr(held, name, asked[name])
-    return Claim(held.id, held.attempt)
+    return Claim(held.tenant_id, held.id, held.attempt)
 
 
 def _still(claim: Claim) -> tuple[Any, ...]:

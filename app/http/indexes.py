@@ -118,18 +118,18 @@ def indexes_router(indexing: Indexing) -> APIRouter:
 def _add_reading(router: APIRouter, indexing: Indexing) -> None:
     @router.get("", summary="The generations of a bot's index, their progress and comparison")
     async def show(bot: InBot, principal: CurrentPrincipal) -> IndexOut:
-        async with indexing.db.reading() as session:
+        async with indexing.db.reading(principal.tenant_id) as session:
             return index_out(bot, await indexing.reindexing.view(session, principal, bot))
 
     @router.get("/questions", summary="The bot's evaluation set")
     async def questions(bot: InBot, principal: CurrentPrincipal) -> QuestionsIn:
-        async with indexing.db.reading() as session:
+        async with indexing.db.reading(principal.tenant_id) as session:
             rows = await QuestionRepository(session, principal.tenant_id).of_bot(bot)
         return QuestionsIn(questions=[Asked(question=row.question, slugs=row.slugs) for row in rows])
 
     @router.put("/questions", summary="Put the evaluation set in place of the former")
     async def put_questions(bot: InBot, body: QuestionsIn, principal: Admin) -> QuestionsIn:
-        async with indexing.db.transaction() as session:
+        async with indexing.db.transaction(principal.tenant_id) as session:
             await indexing.reindexing.ask(session, principal, bot, body.questions)
         return body
 

@@ -51,7 +51,7 @@ def users_router(issuing: Issuing) -> APIRouter:
         key that issued it. `user_id` is your system's id of the user: letters, digits and `._:|-`, no e-mail address.
         """
         issued = await issuing.users.issue(principal, user_id, body.ttl_s)
-        async with issuing.db.transaction() as session:
+        async with issuing.db.transaction(principal.tenant_id) as session:
             data = {"token": issued.id, "ttl_s": body.ttl_s}
             await issuing.audit.record(session, principal, "user.token_issued", issued.user_id, data)
         return TokenOut(token=issued.token, user_id=issued.user_id, expires_at=issued.expires_at)

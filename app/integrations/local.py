@@ -96,7 +96,7 @@ class LocalCrm:
 
     async def _upsert(self, tenant_id: str, contact: Contact, key: str) -> ContactRef:
         email = normal_email(contact.email)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             writes, contacts = WriteRepository(session, tenant_id), ContactRepository(session, tenant_id)
             written = await writes.first(CrmWrite.key == key)
             if written is not None:
@@ -127,7 +127,7 @@ class LocalCrm:
         return await _again_on_conflict(partial(self._note, tenant_id, ref, text, key))
 
     async def _note(self, tenant_id: str, ref: ContactRef, text: str, key: str) -> str:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             notes = NoteRepository(session, tenant_id)
             row = await notes.first(CrmNote.key == key)
             if row is None:
@@ -138,7 +138,7 @@ class LocalCrm:
             return row.id
 
     async def find_contact(self, tenant_id: str, email: str) -> ContactRecord | None:
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             row = await ContactRepository(session, tenant_id).first(CrmContact.email == normal_email(email))
         return _record(row) if row is not None else None
 
@@ -147,7 +147,7 @@ class LocalCrm:
         where = [CrmContact.updated_at >= updated_after] if updated_after is not None else []
         last = ""
         while True:
-            async with self._db.reading() as session:
+            async with self._db.reading(tenant_id) as session:
                 rows = await ContactRepository(session, tenant_id).all(*where, CrmContact.id > last, limit=PAGE)
             for row in rows:
                 yield _record(row)
@@ -172,7 +172,7 @@ class LocalCalendar:
         start = max(start, self._clock())
         if start >= end:
             return []
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             rows = await BookingRepository(session, tenant_id).all(
                 BookingRow.cancelled_at.is_(None), BookingRow.starts_at < end, BookingRow.ends_at > start
             )
@@ -197,7 +197,7 @@ class LocalCalendar:
     async def _insert(self, row: BookingRow, slot: Slot) -> Booking:
         self._hours.check_bookable(slot, self._clock())
         try:
-            async with self._db.transaction() as session:
+            async with self._db.transaction(row.tenant_id) as session:
                 session.add(row)
                 await session.flush()
                 held = CellRepository(session, row.tenant_id)
@@ -212,14 +212,14 @@ class LocalCalendar:
         return _booking(row)
 
     async def _find(self, tenant_id: str, key: str) -> Booking | None:
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             row = await BookingRepository(session, tenant_id).first(BookingRow.key == key)
         if row is not None and row.cancelled_at is not None:
             raise KeyReused("The booking of this key was cancelled: book again with a new key.")
         return _booking(row) if row is not None else None
 
     async def cancel(self, tenant_id: str, booking_id: str) -> None:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             row = await BookingRepository(session, tenant_id).get(booking_id)
             row.cancelled_at = row.cancelled_at or self._clock()
             await session.execute(
@@ -240,7 +240,7 @@ class LocalOutbox:
         return await _again_on_conflict(partial(self._put, tenant_id, mail, key))
 
     async def _put(self, tenant_id: str, mail: Mail, key: str) -> Sent:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             outbox = OutboxRepository(session, tenant_id)
             row = await outbox.first(OutboxMail.key == key)
             if row is None:

@@ -93,7 +93,7 @@ class LocalCodeHost:
 
     async def activity(self, tenant_id: str, repository: str, since: datetime) -> CodeActivity:
         place = checked_repository(repository).lower()
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             rows = ContextRepository(session, tenant_id)
             if await rows.first(ContextRecord.place == place, ContextRecord.kind == REPOSITORY) is None:
                 raise NotFound(
@@ -114,7 +114,7 @@ class LocalAccountContext:
 
     async def account(self, tenant_id: str, company_id: str) -> Account:
         checked_company(company_id)
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             rows = ContextRepository(session, tenant_id)
             company = await rows.first(ContextRecord.place == company_id, ContextRecord.kind == COMPANY)
             if company is None:

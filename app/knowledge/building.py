@@ -89,20 +89,20 @@ class Building:
     async def _begin(self, payload: dict[str, Any]) -> int:
         generation = await self._generation(payload)
         await self._store.ensure(_namespace(payload), self.generations.embedder(generation.embedder).dimension)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(payload["tenant_id"]) as session:
             total = await documents_of(session, payload["tenant_id"], payload["bot"])
             await self._set(session, payload, documents_total=total, documents_done=0)
         return total
 
     async def _index(self, payload: dict[str, Any], after: str, done: int) -> dict[str, Any]:
         """The next batch of documents in id order; an empty `after` ends it."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(payload["tenant_id"]) as session:
             building = await self._state(session, payload) == GenerationState.BUILDING
             held = (Document.tenant_id == payload["tenant_id"], Document.bot == payload["bot"], Document.id > after)
             query = select(Document.id).where(*held).order_by(Document.id).limit(BATCH)
             ids = (await session.scalars(query)).all() if building else ()
         await self._add(payload, ids)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(payload["tenant_id"]) as session:
             await self._set(session, payload, documents_done=done + len(ids))
         return {"done": done + len(ids), "after": ids[-1] if ids else ""}
 
@@ -115,7 +115,7 @@ class Building:
         """Brings in what came meanwhile, then `ready`. The state; raises Conflict where documents stay out."""
         scope = (payload["tenant_id"], payload["bot"], payload["generation"])
         for _ in range(ROUNDS):
-            async with self._db.transaction() as session:
+            async with self._db.transaction(payload["tenant_id"]) as session:
                 state = await self._state(session, payload)
                 if state != GenerationState.BUILDING:
                     return state
@@ -129,7 +129,7 @@ class Building:
     async def _compare(self, payload: dict[str, Any]) -> dict[str, Any]:
         """What the evaluation set says; empty without one."""
         tenant_id, bot = payload["tenant_id"], payload["bot"]
-        async with self._db.reading() as session:
+        async with self._db.reading(payload["tenant_id"]) as session:
             questions = await QuestionRepository(session, tenant_id).of_bot(bot)
         if not questions:
             return {}
@@ -140,7 +140,7 @@ class Building:
         active = await self.generations.active(tenant_id, bot)
         report = await compare(search, questions, await self._generation(payload), active, self._clock())
         said = report.model_dump(mode="json")
-        async with self._db.transaction() as session:
+        async with self._db.transaction(payload["tenant_id"]) as session:
             await self._set(session, payload, report=said)
         return said
 
@@ -153,7 +153,7 @@ class Building:
     async def _drop(self, payload: dict[str, Any]) -> bool:
         """False where the generation is in use again."""
         namespace = _namespace(payload)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(payload["tenant_id"]) as session:
             state = await IndexRepository(session, namespace.tenant_id).state(namespace.bot)
             if namespace.generation in (state.active, state.previous):
                 return False
@@ -166,7 +166,7 @@ class Building:
         return True
 
     async def _fail(self, payload: dict[str, Any], reason: str) -> None:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(payload["tenant_id"]) as session:
             if await self._state(session, payload) == GenerationState.BUILDING:
                 await self._set(session, payload, state=GenerationState.FAILED, last_error=reason)
 

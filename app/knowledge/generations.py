@@ -91,7 +91,7 @@ class Generations:
             return self._first
         known: Generation | None = self._defined.get((tenant_id, generation_id))
         if known is None:
-            async with self._db.reading() as session:
+            async with self._db.reading(tenant_id) as session:
                 known = _generation(await GenerationRepository(session, tenant_id).get(generation_id))
             self._defined[tenant_id, generation_id] = known
         return known
@@ -99,12 +99,12 @@ class Generations:
     async def written(self, tenant_id: str, bot: str) -> tuple[Generation, ...]:
         """What every put and delete must reach, the active one first; read anew each time."""
         # The writer: a replica may not know of a candidate yet.
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             return await self.written_in(session, tenant_id, bot)
 
     async def followers(self, tenant_id: str, bot: str) -> tuple[Generation, ...]:
         """Those that every change must reach and that neither answer nor are being filled by a build."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             _, *others = await self.written_in(session, tenant_id, bot)
             building = GenerationRow.state == GenerationState.BUILDING
             filled = {row.id for row in await GenerationRepository(session, tenant_id).all(building)}

@@ -145,7 +145,7 @@ class Indexer:
 
     async def withdraw(self, document: Document, cuts: Sequence[Cut]) -> None:
         """After Overtaken: vectors of ours that no row stands for any more are taken out again."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             known = await ChunkRepository(session, document.tenant_id).standing(document.id)
         for cut in cuts:
             left = [chunk.id for chunk in cut.chunks if chunk.id not in known]
@@ -156,13 +156,13 @@ class Indexer:
 
         False where the document is gone, or its newer content has a turn of its own.
         """
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             document = await DocumentRepository(session, tenant_id).find(document_id)
         if document is None or not document.body:
             return False
         cuts = [await self.cut(document, generation)]
         try:
-            async with self._db.transaction() as session:
+            async with self._db.transaction(tenant_id) as session:
                 await present(session, document)
                 plan = await self.plan(session, document, cuts, alone=True)
             await self._complete(document, cuts[0], plan, attempts=attempts)
@@ -174,7 +174,7 @@ class Indexer:
     async def _complete(self, document: Document, cut: Cut, plan: Plan, *, attempts: int = 1) -> int:
         """`embed`, then `settle` in a transaction of its own; how many chunks were new."""
         embedded = await self.embed(document, cut, plan, attempts=attempts)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             await self.settle(session, document, cut, plan)
         return embedded
 
@@ -197,7 +197,7 @@ class Indexer:
 
     async def _mark_before(self, document: Document, batch: Sequence[Chunk]) -> None:
         """The batch before the next one is ready; the last one's rows are settled with the document."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             await present(session, document)
             rows = ChunkRepository(session, document.tenant_id)
             await rows.mark((chunk.id for chunk in batch), status=DocumentStatus.READY, last_error=None)
@@ -212,7 +212,7 @@ class Indexer:
             with span(KNOWLEDGE_UPSERT, {CHUNK_COUNT: len(batch)}):
                 await _patiently(lambda: self._store.upsert(namespace, batch, vectors), attempts)
         except Exception as error:
-            async with self._db.transaction() as session:
+            async with self._db.transaction(document.tenant_id) as session:
                 rows = ChunkRepository(session, document.tenant_id)
                 ids = [chunk.id for chunk in batch]
                 await rows.mark(ids, status=DocumentStatus.FAILED, last_error=sentence(error))

@@ -108,7 +108,7 @@ class Ingestor:
         Raises InvalidInput for content that cannot be kept; what fails later is on the row (`failed`,
         `last_error`) and raised, and the version that was ready before still answers.
         """
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             document, _ = await self.keep(session, tenant_id, bot, Page(slug, title, text, tuple(tags)))
             # Nobody else is to take it up.
             document.job_id = None
@@ -154,7 +154,7 @@ class Ingestor:
 
         `attempts` above 1 waits for an embedder that is away. Raises NotFound for a document that is gone.
         """
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             document = await DocumentRepository(session, tenant_id).get(document_id)
             content = await self._content(session, document)
             written = await self._generations.written_in(session, tenant_id, document.bot)
@@ -162,7 +162,7 @@ class Ingestor:
 
     async def delete(self, tenant_id: str, bot: str, slug: str) -> None:
         """As `remove`, by slug."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             document = await DocumentHeads(session, tenant_id).by_slug(bot, slug)
         if document is None:
             raise NotFound(f"There is no document '{slug[:80]}' in the knowledge of '{bot[:80]}'.")
@@ -173,11 +173,11 @@ class Ingestor:
 
         `within` runs in the transaction that removes the rows. Raises NotFound.
         """
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             await DocumentHeads(session, tenant_id).get_of_bot(bot, document_id)
         written = await self._generations.written(tenant_id, bot)
         await self._take_out(tenant_id, bot, written, [document_id])
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             await session.delete(await DocumentHeads(session, tenant_id).get_of_bot(bot, document_id))
             state = await self._versions.bump(session, Namespace(tenant_id, bot))
             if within is not None:
@@ -192,7 +192,7 @@ class Ingestor:
         written = await self._generations.written(tenant_id, bot)
         for generation in written:
             await self._store.drop(Namespace(tenant_id, bot, generation.id))
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             documents = await DocumentHeads(session, tenant_id).of_bot(bot)
             for document in documents:
                 await session.delete(document)
@@ -207,7 +207,7 @@ class Ingestor:
     async def fail(self, document: Document, error: Exception) -> None:
         """Says on the row what went wrong, unless other content took its place."""
         log.error("document cannot be indexed", document_id=document.id, error=str(error))
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             kept = await DocumentRepository(session, document.tenant_id).locked(document.id)
             if kept is not None and kept.content_hash == document.content_hash:
                 kept.status, kept.last_error = DocumentStatus.FAILED, sentence(error)
@@ -273,7 +273,7 @@ class Ingestor:
         Page(document.slug, document.title, document.body, tuple(document.tags)).check()
 
     async def _plan(self, document: Document, cuts: Sequence[Cut]) -> Plan:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             kept = await present(session, document)
             plan = await self._indexer.plan(session, kept, cuts)
             kept.status, kept.last_error = DocumentStatus.PROCESSING, None
@@ -285,7 +285,7 @@ class Ingestor:
 
     async def _finish(self, document: Document, active: Cut, plan: Plan) -> Document:
         namespace = Namespace(document.tenant_id, document.bot)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             kept = await self._indexer.settle(session, document, active, plan)
             kept.status = DocumentStatus.READY
             if kept.file_name is not None:
@@ -296,7 +296,7 @@ class Ingestor:
 
     async def _overtaken(self, document: Document) -> Ingested:
         """How the document stands that newer content took over. Raises NotFound for one that was deleted."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(document.tenant_id) as session:
             now = await DocumentRepository(session, document.tenant_id).get(document.id)
         return _outcome(now, embedded=0, changed=False)
 

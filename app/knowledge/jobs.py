@@ -128,7 +128,7 @@ class IngestJobs:
 
         A worker's start needs it, and from time to time what else may end a job: a person, or ten crashes in a row.
         """
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             waiting = iter(await unfinished(session))
         failed = 0
         while part := list(islice(waiting, SWEPT_AT_ONCE)):
@@ -183,7 +183,7 @@ class IngestJobs:
 
     async def _give_up(self, tenant_id: str, document_id: str, job_id: str) -> bool:
         """False where the document went on since it was looked at."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             document = await DocumentRepository(session, tenant_id).locked(document_id)
             if document is None or document.job_id != job_id or document.status not in UNFINISHED:
                 return False

@@ -46,7 +46,7 @@ class Repairs:
             suspected: only the bots whose numbers of vectors and of rows differ, or whose embedder changed.
         """
         # The writer: to a replica that lags a new document would be a stranger.
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             found = await namespaces(session)
         chosen = [one for one in found if not suspected or await self._is_suspect(one)]
         return sum([await self._reconcile(namespace) for namespace in chosen])
@@ -54,7 +54,7 @@ class Repairs:
     async def catch_up(self) -> int:
         """Brings documents to generations that are kept up and lack them; answers how many. A generation that cannot
         be written to stays behind until the next time."""
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             found = await namespaces(session)
         return sum([await self._catch_up(namespace) for namespace in found])
 
@@ -62,7 +62,7 @@ class Repairs:
         tenant_id, bot, _ = namespace
         written = await self._generations.written(tenant_id, bot)
         counts = [await self._store.count(namespace._replace(generation=one.id)) for one in written]
-        async with self._db.transaction() as session:
+        async with self._db.transaction(namespace.tenant_id) as session:
             chunks = ChunkRepository(session, tenant_id)
             expected = [await chunks.evidence_count(bot, one.id) for one in written]
             documents = await DocumentHeads(session, tenant_id).of_bot(bot)
@@ -74,7 +74,7 @@ class Repairs:
         for generation in others:
             await self._mend(namespace._replace(generation=generation.id))
         stored = await self._mend(namespace._replace(generation=active.id), answers=True)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(namespace.tenant_id) as session:
             documents = await DocumentHeads(session, tenant_id).of_bot(bot)
             expected = await ChunkRepository(session, tenant_id).evidence_ids(bot, active.id)
         broken = [one for one in documents if self._is_broken(one, active, stored, expected)]
@@ -85,7 +85,7 @@ class Repairs:
         documents are looked at one by one. What is stored."""
         # Before the rows are read, and rows come before vectors: what came in between is then no stranger.
         stored = await self._store.chunk_ids(namespace)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(namespace.tenant_id) as session:
             chunks = ChunkRepository(session, namespace.tenant_id)
             expected = await chunks.evidence_ids(namespace.bot, namespace.generation)
             if not answers:
@@ -106,7 +106,7 @@ class Repairs:
     async def _repair(self, document: Document, active: Generation) -> bool:
         stored = await self._store.chunk_ids(namespace_of(document, active), document.id)
         try:
-            async with self._db.transaction() as session:
+            async with self._db.transaction(document.tenant_id) as session:
                 if not await self._take(session, document, active, stored):
                     return False
             await self._ingestor.process(document.tenant_id, document.id)
@@ -129,7 +129,7 @@ class Repairs:
         tenant_id, bot, _ = namespace
         done = 0
         for generation in await self._generations.followers(tenant_id, bot):
-            async with self._db.transaction() as session:
+            async with self._db.transaction(namespace.tenant_id) as session:
                 missing = await lacking(session, tenant_id, bot, generation.id, limit=CAUGHT_UP_AT_ONCE)
             done += await self._bring(tenant_id, generation, missing)
         return done

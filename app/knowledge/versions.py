@@ -43,7 +43,7 @@ class IndexVersions:
         self._known.put(_bot(namespace), state)
 
     async def _read(self, namespace: Namespace) -> IndexState:
-        async with self._db.reading() as session:
+        async with self._db.reading(namespace.tenant_id) as session:
             return await IndexRepository(session, namespace.tenant_id).state(namespace.bot)
 
 

@@ -107,7 +107,7 @@ class Desk:
         subject = self._subject(principal, wanted)
         (outcome,) = await self._executor.execute(principal, subject, [ToolCallPlan(tool.name, wanted, key)])
         if tool.effect is Effect.WRITE:
-            async with self._db.transaction() as session:
+            async with self._db.transaction(principal.tenant_id) as session:
                 data = {"tool": tool.name, "state": outcome.state.value}
                 await self._audit.record(session, principal, "mcp.call", subject, data)
         return _served(outcome, given), outcome.state.value
@@ -124,7 +124,7 @@ class Desk:
             now = tool.args.model_validate(args).model_dump(mode="json")
         except ValidationError:
             return  # the executor says what is wrong
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             effects, approvals = (
                 EffectRepository(session, principal.tenant_id),
                 ApprovalRepository(session, principal.tenant_id),

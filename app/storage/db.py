@@ -2,15 +2,20 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, SessionTransaction
 
 from app.errors import ConfigError
+from app.principal import EVERY_TENANT
+from app.storage.marks import LocalMarks, WriteMarks
+from app.storage.postgres import ServerPool, beginning, open_engine, position
+from app.storage.replicas import ReadAt, Replicas
 from app.storage.sqlite import OneTripConnection
 
 SQLITE_BUSY_TIMEOUT_S = 15.0
@@ -63,44 +68,97 @@ def _sqlite_engine(url: str, *, writes: bool, pool_size: int) -> AsyncEngine:
     return engine
 
 
-def _server_engine(url: str, pool_size: int) -> AsyncEngine:
-    # Parameters stay out of error texts: they hold what people wrote.
-    return create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
-
-
 class Database:
     """A writer and a reader over one database (they may be the same server).
 
-    `transaction()` is for writes (and reads that a write depends on); `reading()` for everything else.
+    `transaction()` is for writes (and reads that a write depends on); `reading()` for everything else. Each is one
+    tenant's: on PostgreSQL rows of others are neither seen nor written, whatever the statement says. Work that spans
+    tenants asks for `operator_transaction()` or `operator_reading()`.
     On SQLite the writer has one connection, so writers of one process queue in memory, not on the file lock.
+
+    Args:
+        reader_url: a replica, or an address of several. A tenant's reads go there where its own last write has come.
+        marks: how far each tenant wrote, as all processes know it; without it, what this process knows.
+        told: hears where each read of a tenant goes where there is a replica.
     """
 
-    def __init__(self, url: str, *, reader_url: str | None = None, pool_size: int = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        reader_url: str | None = None,
+        pool: ServerPool | None = None,
+        marks: WriteMarks | None = None,
+        told: Callable[[ReadAt], None] = lambda _where: None,
+    ) -> None:
+        pool = pool or ServerPool()
         self.dialect = make_url(url).get_backend_name()
+        self._replicas: Replicas | None = None
+        self._marks: WriteMarks | None = None
         if self.dialect == "sqlite":
             self.writer = _sqlite_engine(url, writes=True, pool_size=1)
-            self.reader = _sqlite_engine(url, writes=False, pool_size=pool_size)
+            self.reader = _sqlite_engine(url, writes=False, pool_size=pool.size)
         elif self.dialect == "postgresql":
-            self.writer = _server_engine(url, pool_size)
-            self.reader = _server_engine(reader_url, pool_size) if reader_url else self.writer
+            self.writer = open_engine(url, pool)
+            self.reader = open_engine(reader_url, pool) if reader_url else self.writer
         else:
             raise ConfigError(
                 f"TRELLIS_DATABASE_URL names '{self.dialect}': use sqlite+aiosqlite or postgresql+asyncpg."
             )
-        self._write_sessions = async_sessionmaker(self.writer, expire_on_commit=False)
-        self._read_sessions = async_sessionmaker(self.reader, expire_on_commit=False)
+        self._write_sessions = self._sessions(self.writer, pool)
+        self._read_sessions = self._sessions(self.reader, pool)
+        if self.dialect == "postgresql" and reader_url:
+            self._marks = marks or LocalMarks()
+            self._replicas = Replicas(self._read_sessions, self._marks, self._position, told)
+
+    def _sessions(self, engine: AsyncEngine, pool: ServerPool) -> async_sessionmaker[AsyncSession]:
+        # A class of its own: what begins its transactions is no other database's affair.
+        kind = type("_Session", (Session,), {})
+        if self.dialect == "postgresql":
+
+            def begin(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+                # The driver sends its BEGIN with the transaction's first statement, which comes after this.
+                driver: Any = connection.connection.driver_connection
+                driver.beginning = beginning(session.info["tenant"], pool)
+
+            event.listen(kind, "after_begin", begin)
+        return async_sessionmaker(engine, expire_on_commit=False, sync_session_class=kind)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Commits at the end of the block; rolls back on an exception."""
-        async with self._write_sessions() as session, session.begin():
+    async def transaction(self, tenant: str) -> AsyncIterator[AsyncSession]:
+        """Commits at the end of the block; rolls back on an exception. Raises ValueError for no tenant."""
+        if not tenant:
+            raise ValueError("a transaction without a tenant")
+        async with self._write_sessions(info={"tenant": tenant}) as session, session.begin():
             yield session
+        if self._marks is not None:
+            await self._marks.note(tenant, await self._position())
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session for reads; what is written in it is never committed."""
-        async with self._read_sessions() as session:
+    async def reading(self, tenant: str) -> AsyncIterator[AsyncSession]:
+        """A session for reads that sees all that the tenant has committed; what is written in it is never committed."""
+        if not tenant:
+            raise ValueError("a reading without a tenant")
+        async with await self._session_to_read(tenant) as session:
             yield session
+
+    def operator_transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """`transaction()` over the rows of all tenants."""
+        return self.transaction(EVERY_TENANT)
+
+    def operator_reading(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """`reading()` over the rows of all tenants, always of the writer."""
+        return self.reading(EVERY_TENANT)
+
+    async def _session_to_read(self, tenant: str) -> AsyncSession:
+        if self._replicas is None:
+            return self._read_sessions(info={"tenant": tenant})
+        found = None if tenant == EVERY_TENANT else await self._replicas.session(tenant)
+        return found or self._write_sessions(info={"tenant": tenant})
+
+    async def _position(self) -> int:
+        async with self._write_sessions(info={"tenant": EVERY_TENANT}) as session:
+            return await position(session)
 
     async def forget_deleted(self) -> bool:
         """Empties the embedded database's log, which still holds what was deleted; whether it was free to be emptied.

@@ -121,6 +121,15 @@ _HTTP = (
     ),
 )
 
+_STORES = (
+    _counter(
+        "database_reads",
+        "A tenant's reads where there are replicas: whether a replica had the tenant's last write, or why the writer "
+        "was asked.",
+        Label("where", ("replica", "writer_replica_behind", "writer_position_unknown", "writer_replica_away")),
+    ),
+)
+
 _MODEL = (
     _histogram(
         "model_call_duration_seconds",
@@ -398,6 +407,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_MODEL,
     *_TOOLS,
     *_AGENT,
+    *_STORES,
     *_CACHES,
     *_KNOWLEDGE,
     *_DECISIONS,
@@ -422,6 +432,7 @@ class Metrics:
     http_request_duration_seconds: Histogram
     http_in_flight: Gauge
     rate_limited: Counter
+    database_reads: Counter
     model_call_duration_seconds: Histogram
     model_first_token_seconds: Histogram
     model_tokens: Counter

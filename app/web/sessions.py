@@ -64,7 +64,7 @@ class Sessions:
         if ticket is None or principal is None:
             return None
         try:
-            async with self._db.transaction() as session:
+            async with self._db.operator_transaction() as session:
                 await session.execute(delete(UsedTicket).where(UsedTicket.expires_at <= self._clock()))
                 session.add(UsedTicket(nonce=ticket.nonce, expires_at=ticket.expires_at))
         except IntegrityError:

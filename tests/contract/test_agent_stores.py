@@ -18,6 +18,7 @@ from app.agent.tools.ledger import Claim, Verdict, Want
 from app.errors import BudgetExceeded, Conflict
 from app.storage.base import Base
 from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from app.telemetry.metrics import Metrics
 from tests.conftest import StillClock
 from tests.support.agents import ADMIN, AGENT, STRANGER, TENANT, Outside, allow, build_room
@@ -31,7 +32,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     url = (
         request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
     )
-    database = Database(url, pool_size=8)
+    database = Database(url, pool=ServerPool(size=8))
     async with database.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield database
@@ -45,7 +46,7 @@ def budgets(database: Database, clock: StillClock, tokens: int | None = None, co
 
 
 async def reserved(database: Database) -> int:
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         return await session.scalar(select(func.count()).select_from(BudgetLease)) or 0
 
 
@@ -293,13 +294,13 @@ async def test_of_many_who_decide_one_approves_and_the_write_runs_once(database:
     await allow(room, "send", mode=ToolMode.APPROVE)
     plan = ToolCallPlan("send", {}, "k")
     await asyncio.gather(*(room.executor.execute(AGENT, "dec_1", [plan]) for _ in range(PROCESSES)))
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         approval_id = (await session.scalars(select(Approval.id))).one()
 
     async def decide(approve: bool) -> str:
         decision = room.executor.approvals.approve if approve else room.executor.approvals.reject
         try:
-            async with database.transaction() as session:
+            async with database.operator_transaction() as session:
                 return (await decision(session, ADMIN, approval_id)).state
         except Conflict:
             return "conflict"

@@ -35,7 +35,7 @@ async def test_a_member_reads_their_own_and_asks(service: Service) -> None:
     await the_pages_answer_with_citations(service, ada)
     await nobody_elses_claim_is_found(service, ada)
     await what_is_changed_shows_at_once(service, ada)
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         assert (await verify(session)).ok
 
 
@@ -115,12 +115,12 @@ async def test_a_member_may_ask_ten_times_a_minute(service: Service) -> None:
 
 
 async def test_what_the_tenant_does_not_allow_is_not_looked_up(service: Service) -> None:
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.tool_policies.set(session, ADMIN, "my_claims", None)
     answer = await ask(service, await signed_in(service, "m-1001"), "List my claims")
     assert "not on the tenant's allow list" in answer["tools"][0]["error"]
     assert "CL-" not in answer["text"]
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.tool_policies.set(session, ADMIN, "my_claims", ToolMode.ALLOW)
     assert "CL-" in (await ask(service, await signed_in(service, "m-1001"), "List my claims"))["text"]
 
@@ -134,7 +134,7 @@ async def test_an_api_key_is_no_member(service: Service) -> None:
 
 
 async def test_the_kill_switch_stops_the_assistant(service: Service) -> None:
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.flags.set(session, ADMIN, "kill.claims", True)
     await service.container.flags.refresh()
     answer = await chat(service, await signed_in(service, "m-1001"), "hello")

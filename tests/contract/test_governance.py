@@ -17,6 +17,7 @@ from app.governance.policies import Policies, PolicyRepository
 from app.principal import Principal, Role
 from app.storage.base import Base
 from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from tests.conftest import StillClock
 
 ADMIN = Principal("acme", "key_1", Role.ADMIN)
@@ -31,7 +32,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     url = (
         request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
     )
-    database = Database(url, pool_size=WRITERS)
+    database = Database(url, pool=ServerPool(size=WRITERS))
     async with database.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield database
@@ -43,12 +44,12 @@ async def test_writers_at_the_same_moment_make_one_chain_for_each_tenant(databas
 
     async def write(number: int) -> None:
         principal = Principal(f"tenant-{number % 2}", f"key_{number}", Role.AGENT)
-        async with database.transaction() as session:
+        async with database.operator_transaction() as session:
             for step in range(3):
                 await audit.record(session, principal, "lead.decided", f"lead_{step}", {"share": 0.1, "step": step})
 
     await asyncio.gather(*(write(number) for number in range(WRITERS)))
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         report = await verify(session)
     assert report.ok
     assert report.entries == 3 * WRITERS
@@ -60,14 +61,14 @@ async def test_a_chain_is_whole_to_those_who_read_while_others_write(database: D
 
     async def write() -> None:
         for step in range(60):
-            async with database.transaction() as session:
+            async with database.operator_transaction() as session:
                 await audit.record(session, ADMIN, "lead.decided", f"lead_{step}", {})
         done.set()
 
     async def read() -> int:
         readings = 0
         while not done.is_set():
-            async with database.reading() as session:
+            async with database.operator_reading() as session:
                 assert (await verify(session)).ok
             readings += 1
         return readings
@@ -77,12 +78,12 @@ async def test_a_chain_is_whole_to_those_who_read_while_others_write(database: D
 
 
 async def test_a_change_in_the_database_is_found(database: Database, clock: StillClock) -> None:
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         for step in range(3):
             await Audit(clock).record(session, ADMIN, "lead.decided", f"lead_{step}", {"step": step})
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await session.execute(update(AuditEntry).where(AuditEntry.seq == 2).values(subject="lead_x"))
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         report = await verify(session)
     assert [found.seq for found in report.broken] == [2]
 
@@ -92,7 +93,7 @@ async def test_flags_of_every_type_travel_between_processes(database: Database, 
     here, there = Flags(database, clock), Flags(database, clock)
     for flags in (here, there):
         flags.declare(*specs)
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await here.set(session, OPERATOR, "a.text", "é'\"")
         await here.set(session, OPERATOR, "a.number", 2)
         await here.set(session, OPERATOR, "a.switch", False)
@@ -108,14 +109,14 @@ async def test_proposals_at_the_same_moment_get_versions_of_their_own(database: 
 
     async def propose() -> int | None:
         try:
-            async with database.transaction() as session:
+            async with database.operator_transaction() as session:
                 return (await policies.propose(session, ADMIN, "leads", {"pursue": 0.4}, {"n": 1})).version
         except Conflict:
             return None
 
     versions = [version for version in await asyncio.gather(*(propose() for _ in range(WRITERS))) if version]
     assert sorted(versions) == list(range(1, len(versions) + 1))
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         assert (await verify(session)).entries == len(versions)
 
 
@@ -123,18 +124,18 @@ async def test_one_version_is_active_whatever_is_activated_at_the_same_moment(
     database: Database, clock: StillClock
 ) -> None:
     policies = Policies(clock, Audit(clock))
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         for _ in range(WRITERS):
             await policies.propose(session, ADMIN, "leads", {"pursue": 0.4}, {"n": 1})
 
     async def activate(version: int) -> None:
-        async with database.transaction() as session:
+        async with database.operator_transaction() as session:
             await policies.activate(session, ADMIN, "leads", version)
 
     results = await asyncio.gather(*(activate(n + 1) for n in range(WRITERS)), return_exceptions=True)
     assert all(result is None or isinstance(result, Conflict) for result in results)
     assert None in results
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         states = [policy.state for policy in await PolicyRepository(session, "acme").versions("leads")]
     assert states.count("active") == 1
     assert states.count("retired") == results.count(None) - 1
@@ -144,17 +145,17 @@ async def test_a_pack_runs_one_experiment_whatever_is_started_at_the_same_moment
     database: Database, clock: StillClock
 ) -> None:
     experiments = Experiments(clock, Flags(database, clock), Audit(clock))
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         drafts = [(await experiments.create(session, ADMIN, f"x{n}", "leads", ARMS)).id for n in range(WRITERS)]
 
     async def start(experiment: str) -> None:
-        async with database.transaction() as session:
+        async with database.operator_transaction() as session:
             await experiments.start(session, ADMIN, experiment)
 
     results = await asyncio.gather(*(start(draft) for draft in drafts), return_exceptions=True)
     assert results.count(None) == 1
     assert sum(isinstance(result, Conflict) for result in results) == WRITERS - 1
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         found = await experiments.active(session, "acme", "leads")
     assert found is not None
     assert found.arms == ARMS
@@ -176,9 +177,9 @@ async def test_a_decision_comes_back_as_it_was_stored(database: Database, clock:
         inputs={"nested": [1, 2.5, None, {"k": "v"}]},
         cost_micros=5_000_000_000,
     )
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         DecisionRepository(session, "acme").add(row)
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         found = await DecisionRepository(session, "acme").get("dec_1")
     explained = explain(found)
     assert explained.confidence == 0.1 + 0.2

@@ -126,7 +126,7 @@ async def jobs(url: str, database: Database, recorder: Recorder) -> AsyncIterato
 async def test_a_committed_job_runs_and_a_rolled_back_one_leaves_nothing(
     jobs: Jobs, database: Database, recorder: Recorder
 ) -> None:
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await jobs.enqueue(session, "plain", {}, job_id="never")
         await session.rollback()
     await enqueue(database, jobs, "plain", "kept", {"n": 1})
@@ -138,7 +138,7 @@ async def test_a_committed_job_runs_and_a_rolled_back_one_leaves_nothing(
 
 
 async def test_a_job_does_not_start_before_the_commit(jobs: Jobs, database: Database, recorder: Recorder) -> None:
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await jobs.enqueue(session, "plain", {}, job_id="early")
         await asyncio.sleep(0.3)
         assert recorder.ran == []
@@ -146,7 +146,7 @@ async def test_a_job_does_not_start_before_the_commit(jobs: Jobs, database: Data
 
 
 async def test_the_same_job_id_is_one_execution(jobs: Jobs, database: Database, recorder: Recorder) -> None:
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await jobs.enqueue(session, "plain", {}, job_id="same")
         await jobs.enqueue(session, "plain", {}, job_id="same")
     await reaches(jobs, "same", JobState.DONE)
@@ -387,7 +387,7 @@ async def test_a_job_that_its_process_never_survives_is_given_up(
     await jobs.start(worker=False)
     await enqueue(database, jobs, "plain", "poison")
     table = "workflow_status" if database.dialect == "sqlite" else "dbos.workflow_status"
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await session.execute(text(f"UPDATE {table} SET recovery_attempts = 11"))
     await jobs.stop(0)
     await jobs.start(worker=True)
@@ -456,7 +456,7 @@ async def test_a_commit_wakes_the_worker_and_a_backlog_keeps_it_awake(
     sleepy = QueueSpec("sleepy", worker_concurrency=2, polling_interval_s=3600)
     jobs.register([Job("plain", sleepy.name, recorder.plain)], [sleepy])
     await jobs.start(worker=True)
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         for number in range(10):
             await jobs.enqueue(session, "plain", {}, job_id=f"j{number}")
         async with session.begin_nested():
@@ -479,7 +479,7 @@ async def test_jobs_of_an_erased_record_go_with_what_their_steps_said(
     await reaches(jobs, "failed", JobState.FAILED)
     await reaches(jobs, "other", JobState.DONE)
     await until(lambda: recorder.running == 1, "the gated job runs")
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await jobs.enqueue(session, "plain", ada, job_id="later", delay_s=3600)
     assert await jobs.erase([]) == 0
     assert await jobs.erase(["lead_ada1", "lead_nobody"]) == 2
@@ -496,13 +496,13 @@ async def test_jobs_of_an_erased_record_go_with_what_their_steps_said(
 async def kept(database: Database, what: str) -> set[str]:
     """The jobs whose input or output the engine still has."""
     schema = "" if database.dialect == "sqlite" else "dbos."
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         return set(await session.scalars(text(f"SELECT workflow_uuid FROM {schema}workflow_{what}")))
 
 
 async def steps_said(database: Database) -> str:
     table = "operation_outputs" if database.dialect == "sqlite" else "dbos.operation_outputs"
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         return str((await session.execute(text(f"SELECT * FROM {table}"))).all())
 
 

@@ -200,7 +200,7 @@ def test_exactly_the_committed_ids_run_and_each_once(
         jobs.register([Job("note", QUEUE.name, run)], [QUEUE])
         await jobs.start(worker=True)
         for number, commit in attempts:
-            async with database.transaction() as session:
+            async with database.operator_transaction() as session:
                 await jobs.enqueue(session, "note", {}, job_id=f"j{number}")
                 if not commit:
                     await session.rollback()

@@ -276,7 +276,7 @@ async def test_a_document_of_another_tenant_is_not_there(docs: Docs) -> None:
 async def test_a_put_that_its_caller_takes_back_leaves_nothing(docs: Docs) -> None:
     container, principal = docs.service.container, Principal(TENANT, "key_1", Role.ADMIN)
     with pytest.raises(RuntimeError):
-        async with container.db.transaction() as session:
+        async with container.db.operator_transaction() as session:
             await container.documents.submit(session, principal, BOT, Page("note", "Note", "The room is cold.", ()))
             raise RuntimeError("the caller changed its mind")
     assert await docs.service.rows("documents") == []

@@ -43,7 +43,7 @@ async def test_a_lead_goes_from_first_contact_to_the_business_figures(service: S
     await judged(service, lead_id)
     await meets(service)
     await every_lead_is_on_one_page(service)
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         report = await verify(session)
     assert report.ok
     assert report.entries > 10

@@ -16,6 +16,7 @@ from app.packs.treatments.models import Allocation, Reservation
 from app.packs.treatments.stages import RunAsked
 from app.storage.base import Base
 from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from tests.conftest import StillClock
 from tests.support.allocations import TENANT, Desk
 
@@ -28,7 +29,7 @@ async def desk(request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock
     url = (
         request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
     )
-    database = Database(url, pool_size=HOLDERS)
+    database = Database(url, pool=ServerPool(size=HOLDERS))
     async with database.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield Desk(database, clock)
@@ -89,7 +90,7 @@ async def test_a_unit_comes_free_once_whoever_lets_it_go(desk: Desk) -> None:
     await asyncio.gather(*ends, return_exceptions=True)
     assert await desk.used() == {}
     await desk.agrees()
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         states = {row.state for row in [await session.get_one(Reservation, one.id) for one in made[:2]]}
         assert states <= {"released", "expired"}
         assert (await session.get_one(Reservation, made[2].id)).state == "released"
@@ -123,7 +124,7 @@ async def test_two_workers_on_one_allocation_and_people_at_the_desk_do_nothing_t
     answers = await asyncio.gather(*stages, *others)
     assert len({answer.id for answer in answers[:3]}) == 1
     await desk.agrees()
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         [allocation] = (await session.scalars(select(Allocation))).all()
         states = [row.state for row in (await desk.results(run_id)).values()]
         assert allocation.report["allocated"] == states.count("allocated") == len(await desk.live(run_id))

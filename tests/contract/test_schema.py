@@ -46,10 +46,10 @@ async def test_up_down_and_up_again_leave_the_same_schema(database: Database) ->
 
 async def test_a_second_upgrade_keeps_what_is_stored(database: Database) -> None:
     await schema.upgrade(database.writer)
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await session.execute(text("INSERT INTO audit_heads (tenant_id, seq, hash) VALUES ('acme', 0, '')"))
     await schema.upgrade(database.writer)
-    async with database.reading() as session:
+    async with database.operator_reading() as session:
         assert (await session.execute(text("SELECT count(*) FROM audit_heads"))).scalar_one() == 1
 
 
@@ -61,7 +61,7 @@ async def test_the_models_and_the_revisions_do_not_differ(database: Database) ->
 
 async def test_a_column_that_no_revision_makes_is_seen(database: Database) -> None:
     await schema.upgrade(database.writer)
-    async with database.transaction() as session:
+    async with database.operator_transaction() as session:
         await session.execute(text("ALTER TABLE audit_heads ADD COLUMN stray INTEGER"))
     async with database.writer.connect() as connection:
         [found] = await connection.run_sync(differences)

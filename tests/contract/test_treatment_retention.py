@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,7 @@ from app.packs.treatments.queueing import QueueFiller
 from app.packs.treatments.runs import RunService
 from app.packs.treatments.schemas_runs import ResumeIn
 from app.packs.treatments.story import Stories
+from app.principal import EVERY_TENANT
 from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
@@ -71,7 +73,7 @@ async def a_whole_run(
     run = a_run(state, now, run_id)
     run.tenant_id, run.finished_at = tenant, now if ended else None
     stamp = {"tenant_id": tenant, "created_at": now, "run_id": run_id}
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         session.add(run)
         await session.execute(insert(Customer), people)
         answer = _answer(tenant, desk)
@@ -110,7 +112,7 @@ def _allocation(desk: Desk) -> dict[str, Any]:
 
 async def there(desk: Desk, run_id: str) -> dict[str, int]:
     """How many rows of each kind are left of a run."""
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         counts = {
             kind.__name__: len((await session.scalars(select(kind.id).where(kind.run_id == run_id))).all())
             for kind in LEFT
@@ -120,14 +122,14 @@ async def there(desk: Desk, run_id: str) -> dict[str, int]:
 
 
 async def answers(desk: Desk, tenant: str) -> int:
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         return len((await session.scalars(select(ModelAnswer.id).where(ModelAnswer.tenant_id == tenant))).all())
 
 
 async def purged(desk: Desk) -> dict[str, list[int]]:
     """By tenant: the numbers of runs that the audit entries tell of."""
     found: dict[str, list[int]] = {}
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         where = AuditEntry.action == "treatments.runs_purged"
         for entry in (await session.scalars(select(AuditEntry).where(where).order_by(AuditEntry.seq))).all():
             found.setdefault(entry.tenant_id, []).append(orjson.loads(entry.data)["runs"])
@@ -194,11 +196,11 @@ async def test_nothing_goes_where_everything_is_kept(desk: Desk) -> None:
 
 async def test_an_answer_stays_while_a_result_names_it(desk: Desk) -> None:
     old = _answer(TENANT, desk)
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         await session.execute(insert(ModelAnswer), [old, *(_answer(TENANT, desk) for _ in range(CUSTOMERS))])
     desk.clock.advance(days=300)
     run_id = await a_whole_run(desk)
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         for row in (await session.scalars(select(Result).where(Result.run_id == run_id))).all():
             row.answer_id = old["id"]
     desk.clock.advance(days=200)
@@ -214,7 +216,7 @@ async def test_nobody_takes_up_a_run_whose_time_is_over(desk: Desk) -> None:
     desk.clock.advance(days=401)
     desk.kit.settings.treatments_lanes = 1
     service = RunService(desk.kit, Lanes(desk.kit))
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         with pytest.raises(Conflict, match="ended more than 400 days ago"):
             await service.resume(session, AGENT, stopped, ResumeIn())
         with pytest.raises(Conflict, match="ended more than 400 days ago"):
@@ -231,15 +233,20 @@ def dying(db: Database, last: int) -> Any:
     left = last
 
     @asynccontextmanager
-    async def transaction() -> AsyncIterator[AsyncSession]:
+    async def transaction(tenant: str) -> AsyncIterator[AsyncSession]:
         nonlocal left
         left -= 1
-        async with db.transaction() as session:
+        async with db.transaction(tenant) as session:
             yield session
             if left <= 0:
                 raise Dies
 
-    return SimpleNamespace(transaction=transaction, reading=db.reading)
+    return SimpleNamespace(
+        transaction=transaction,
+        operator_transaction=partial(transaction, EVERY_TENANT),
+        reading=db.reading,
+        operator_reading=db.operator_reading,
+    )
 
 
 async def test_a_crash_between_any_two_batches_leaves_the_rest_for_the_next_time(desk: Desk) -> None:
@@ -264,7 +271,7 @@ async def test_a_run_that_is_taken_up_again_meanwhile_is_left_alone(desk: Desk) 
     desk.clock.advance(days=401)
     purge = Purge(desk.kit)
     over = await purge._over(TENANT)
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         (await session.get_one(Run, run_id)).state = "queued"
     assert await purge._batch(run_id, Result, over) == 0
     assert await purge._rows(TENANT, [run_id], over) == 0

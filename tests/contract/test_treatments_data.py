@@ -56,12 +56,12 @@ def customer(number: int, worth: float = 5.0, events: int = 2) -> CustomerIn:
 
 
 async def put(kit: Any, *customers: CustomerIn) -> ImportReport:
-    async with kit.ports.db.transaction() as session:
+    async with kit.ports.db.operator_transaction() as session:
         return await CustomerImport(system_clock, AUDIT).put(session, HERE, customers)
 
 
 async def record(kit: Any, *outcomes: OutcomeIn) -> OutcomesReport:
-    async with kit.ports.db.transaction() as session:
+    async with kit.ports.db.operator_transaction() as session:
         return await Outcomes(system_clock, AUDIT).record(session, HERE, outcomes)
 
 
@@ -70,7 +70,7 @@ def outcome(key: str, number: int, success: bool = False) -> OutcomeIn:
 
 
 async def count(kit: Any, model: Any) -> int:
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.operator_reading() as session:
         return int(await session.scalar(select(func.count()).select_from(model)) or 0)
 
 
@@ -101,7 +101,7 @@ async def test_outcomes_at_once_are_all_counted(kit: Any) -> None:
     reports = await asyncio.gather(*(record(kit, *batch) for batch in batches))
     assert sum(report.new for report in reports) == 40
     assert (await record(kit, *batches[0])).known == 10
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.operator_reading() as session:
         ((trials, successes),) = (await session.execute(select(Case.trials, Case.successes))).all()
     assert (trials, successes, await count(kit, Outcome)) == (40, 10, 40)
 
@@ -112,7 +112,7 @@ async def test_the_data_agent_sees_the_same(kit: Any) -> None:
     later = AT + timedelta(hours=1)
     some = {"state": "running", "scope": {"all": True}, "seed": 1, "control_share": 0.0, "catalogue_version": 1}
     run = Run(id=new_id("run"), tenant_id="acme", created_at=system_clock(), as_of=later, created_by="test", **some)
-    async with kit.ports.db.transaction() as session:
+    async with kit.ports.db.operator_transaction() as session:
         session.add(run)
     answered = await DataStage(kit).handle(DataAsked("acme", run.id, "", "z"))
     assert [one.total for one in answered.histories] == [2, 2200, 2]

@@ -80,7 +80,7 @@ async def prepared(home: Path) -> str:
     settings = load_settings({}, home=home)
     await migrate_database(settings)
     db = Database(settings.sqlalchemy_url)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await create_tenant(session, TENANT, "Kill", system_clock())
         key = await create_key(session, TENANT, Role.ADMIN, Tier.PRO, "kill", system_clock())
     await db.close()

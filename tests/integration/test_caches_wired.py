@@ -21,7 +21,7 @@ async def settings_for(home: Path, **others: Any) -> Settings:
 
 
 async def switch(container: Container, name: str, *, on: bool) -> None:
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await container.kit.flags.set(session, ADMIN, name, on)
     await container.kit.flags.refresh()
 

@@ -45,7 +45,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 async def allow(service: Service, tool: str, principal: Principal = ADMIN, mode: ToolMode = ToolMode.ALLOW) -> None:
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.tool_policies.set(session, principal, tool, mode)
 
 

@@ -73,7 +73,7 @@ async def test_a_plug_in_may_be_used_once_the_tenant_allows_it(tmp_path, plugins
             "denied",
             "The tool 'opening_hours' is not on the tenant's allow list.",
         )
-        async with container.db.transaction() as session:
+        async with container.db.operator_transaction() as session:
             await container.tool_policies.set(session, admin, "opening_hours", ToolMode.ALLOW)
         (done,) = await container.kit.executor.execute(admin, "s", [plan])
         assert done.result["place"] == "Groningen"

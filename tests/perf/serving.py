@@ -52,7 +52,7 @@ async def ring(home: Path) -> tuple[FastAPI, str]:
     db = Database(f"sqlite+aiosqlite:///{home / 'ring.db'}")
     async with db.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await create_tenant(session, TENANT, "Acme")
         secret = (await create_key(session, TENANT, Role.AGENT, Tier.PRO, "perf", system_clock())).secret
     keys, app = KeyRing(db, system_clock), FastAPI()
@@ -108,7 +108,7 @@ async def chat(stack: AsyncExitStack, home: Path, model: str) -> tuple[FastAPI, 
 async def _set_up(service: Service) -> None:
     container = service.container
     admin = Principal(TENANT, "bench", Role.ADMIN)
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await container.tool_policies.set(session, admin, "knowledge_search", ToolMode.ALLOW)
     for bot, tools in BOTS.items():
         for page in sorted((SAMPLE / "knowledge").glob("*.md")):

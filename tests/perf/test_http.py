@@ -86,7 +86,7 @@ async def full(path: Path) -> tuple[FastAPI, str]:
     db = Database(f"sqlite+aiosqlite:///{path / 'perf.db'}")
     async with db.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await create_tenant(session, "acme", "Acme")
         secret = (await create_key(session, "acme", Role.AGENT, Tier.PRO, "perf", system_clock())).secret
     metrics = Metrics(CollectorRegistry())

@@ -64,14 +64,14 @@ def _variant(lead: LeadIn, mark: str) -> LeadIn:
 async def new_tenant(service: Service, name: str) -> Principal:
     """A tenant with the sample's knowledge and an empty calendar: a few hundred leads fill a calendar's days."""
     kit, principal = service.container.kit, Principal(name, "bench", Role.ADMIN)
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await provision_tenant(service.container, session, name, name)
     await SampleData(kit, LeadService(kit)).load_knowledge(principal)
     return principal
 
 
 async def store(service: Service, principal: Principal, batch: list[LeadIn]) -> None:
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await LeadService(service.container.kit).create_many(session, principal, batch)
 
 
@@ -80,7 +80,7 @@ async def carried_out(service: Service, count: int) -> None:
     states = select(Decision.state, func.count().label("decisions")).group_by(Decision.state)
     async with asyncio.timeout(WAIT_S):
         while True:
-            async with service.container.db.reading() as session:
+            async with service.container.db.operator_reading() as session:
                 found = {row.state: row.decisions for row in await session.execute(states)}
             if found.get(DecisionState.DONE, 0) >= count:
                 return
@@ -90,12 +90,12 @@ async def carried_out(service: Service, count: int) -> None:
 
 async def own_times(service: Service) -> list[float]:
     """Milliseconds of every stored decision without its model."""
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         return list(await session.scalars(select(Decision.duration_ms - Decision.model_ms)))
 
 
 async def mails(service: Service) -> int:
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         return await session.scalar(select(func.count()).select_from(OutboxMail)) or 0
 
 
@@ -142,7 +142,7 @@ def test_decision_own_time(benchmark: Any, runner: asyncio.Runner, tmp_path: Pat
             principal = await new_tenant(service, f"tenant{series}")
             await store(service, principal, leads(LEADS, principal.tenant_id))
         columns = (LeadMessage.tenant_id, LeadMessage.lead_id, LeadMessage.id)
-        async with service.container.db.reading() as session:
+        async with service.container.db.operator_reading() as session:
             return [(row[0], row[1], row[2]) for row in await session.execute(select(*columns))]
 
     async def each(waiting: list[tuple[str, str, str]]) -> None:

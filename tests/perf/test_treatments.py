@@ -145,7 +145,7 @@ async def opened(stack: AsyncExitStack, home: Path, bank: Bank, **settings: Any)
         | {"trials": trials, "successes": successes, "updated_at": now}
         for name, (vector, trials, successes) in bank.cases.items()
     ]
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         version = {**about, "id": new_id("catalogue"), "version": 1, "content": content, "created_by": "bench"}
         await session.execute(insert(Catalogue), [version])
         await session.execute(insert(Case), cases)

@@ -155,7 +155,7 @@ def build_room(
 
 
 async def allow(room: Room, *tools: str, mode: ToolMode | None = ToolMode.ALLOW, by: Principal = ADMIN) -> None:
-    async with room.db.transaction() as session:
+    async with room.db.operator_transaction() as session:
         for tool in tools:
             await room.policies.set(session, by, tool, mode)
 

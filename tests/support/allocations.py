@@ -77,7 +77,7 @@ class Desk:
 
     async def open(self, **catalogue: Any) -> None:
         """The tenant and its first catalogue."""
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             session.add(Tenant(id=TENANT, name="Acme", created_at=self.clock()))
         await self.catalogue(**catalogue)
 
@@ -90,13 +90,13 @@ class Desk:
         whole = CatalogueIn.model_validate(given).model_dump(mode="json")
         stamp = {"id": new_id("catalogue"), "tenant_id": TENANT, "created_at": self.clock()}
         row = {**stamp, "version": self.versions, "content": whole, "created_by": "test"}
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             await session.execute(insert(Catalogue), [row])
 
     async def customers(self, number: int, group: str = "", **more: Any) -> list[str]:
         """Ids of new customers."""
         rows = some_customers(number, self.clock(), fair_group=group, **more)
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             await session.execute(insert(Customer), rows)
         return [row["id"] for row in rows]
 
@@ -109,7 +109,7 @@ class Desk:
     ) -> str:
         """A run that proposed to each customer (id) what `offers` says: net USD by treatment. Its id."""
         now, run_id = self.clock(), new_id("run")
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             session.add(a_run(state, now, run_id))
             await session.flush()
             rows = [a_result(run_id, who, nets, (groups or {}).get(who, ""), now) for who, nets in offers.items()]
@@ -117,32 +117,32 @@ class Desk:
         return run_id
 
     async def ended(self, run_id: str) -> None:
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             run = await session.get_one(Run, run_id)
             run.state, run.finished_at = RunState.DONE, self.clock()
 
     async def hold(self, treatment: str = "call_back", **given: Any) -> ReservationOut:
         asked = ReservationIn(treatment=treatment, **given)
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             return await self.reservations.create(session, AGENT, asked)
 
     async def confirm(self, reservation_id: str) -> ReservationOut:
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             return await self.reservations.confirm(session, AGENT, reservation_id)
 
     async def release(self, reservation_id: str) -> ReservationOut:
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             return await self.reservations.release(session, AGENT, reservation_id)
 
     async def used(self, day: date | None = None) -> dict[str, int]:
         """What capacity says is used, without the treatments of which nothing is."""
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             used = await CapacityBook(session, TENANT, self.clock()).used(day or self.today)
         return {name: units for name, units in used.items() if units}
 
     async def agrees(self) -> None:
         """Fails unless every row of capacity is what is held and confirmed."""
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             rows = (await session.scalars(select(CapacityUse))).all()
             live = (
                 await session.scalars(select(Reservation).where(Reservation.state.in_(["held", "confirmed"])))
@@ -155,13 +155,13 @@ class Desk:
 
     async def results(self, run_id: str) -> dict[str, Result]:
         """By customer."""
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             rows = (await session.scalars(select(Result).where(Result.run_id == run_id))).all()
         return {row.customer_id: row for row in rows}
 
     async def live(self, run_id: str) -> set[tuple[str, str]]:
         """Customer and treatment of what the run holds, or has confirmed, today."""
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             where = (Reservation.run_id == run_id, Reservation.state.in_(["held", "confirmed"]))
             rows = (await session.scalars(select(Reservation).where(*where, Reservation.day == self.today))).all()
         assert len({(row.customer_id, row.treatment) for row in rows}) == len(rows), "held twice"
@@ -185,7 +185,7 @@ class Desk:
             }
             for place, who in enumerate(customers)
         ]
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             await session.execute(insert(Outcome), rows)
 
 

@@ -110,7 +110,7 @@ async def signed_in(service: Service, role: Role) -> AsyncIterator[Visitor]:
 
 async def make_key(container: Any, role: Role, tenant: str = "acme") -> tuple[str, str]:
     """Id and secret of a new key; its tenant is made where it is missing."""
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         if not await _known(session, tenant):
             await create_tenant(session, tenant, tenant.title(), container.clock())
         key = await create_key(session, tenant, role, Tier.STANDARD, "test", container.clock())

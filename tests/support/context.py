@@ -45,7 +45,7 @@ def hubspot_context(
 async def code_over(kind: str, db: Database, clock: Clock, items: Sequence[CodeItem]) -> AsyncIterator[CodeHost]:
     """A host that has `REPO` with these items."""
     if kind == "local":
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             await put_record(session, TENANT, REPO, REPOSITORY, REPO, clock(), {})
             for item in items:
                 await put_record(session, TENANT, REPO, item.kind, item.id, item.at, _rest(item, "id", "kind", "at"))
@@ -59,7 +59,7 @@ async def code_over(kind: str, db: Database, clock: Clock, items: Sequence[CodeI
 @asynccontextmanager
 async def accounts_over(kind: str, db: Database, account: Account) -> AsyncIterator[AccountContext]:
     if kind == "local":
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             await _put_account(session, account)
         yield LocalAccountContext(db)
         return

@@ -130,12 +130,12 @@ class Talk:
 
     async def set_flag(self, name: str, value: bool, tenant: str | None = None) -> None:
         admin = Principal("*", "operator", Role.ADMIN)
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             await self.flags.set(session, admin, name, value, tenant)
         await self.flags.refresh()
 
     async def decisions(self) -> list[Decision]:
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             return list((await session.scalars(select(Decision).order_by(Decision.id))).all())
 
 

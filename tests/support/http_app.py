@@ -53,7 +53,7 @@ async def do_effect(session: AsyncSession, name: str) -> Made:
 async def effects(db: Database, name: str | None = None) -> int:
     """How many effects were committed."""
     where = [Tenant.id.like("fx_%")] + ([Tenant.name == name] if name else [])
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         return int((await session.scalar(select(func.count()).select_from(Tenant).where(*where))) or 0)
 
 
@@ -167,6 +167,6 @@ def client_of(app: FastAPI, secret: str | None = None, address: str = "10.0.0.1"
 
 async def key_for(db: Database, clock: Clock, tenant_id: str, *, role: Role = Role.AGENT, tier: Tier = Tier.PRO) -> str:
     """The secret of a new key of a new tenant."""
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await create_tenant(session, tenant_id, tenant_id.title(), clock())
         return (await create_key(session, tenant_id, role, tier, "test", clock())).secret

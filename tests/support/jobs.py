@@ -28,7 +28,7 @@ async def open_database(url: str) -> Database:
 
 
 async def enqueue(db: Database, jobs: Jobs, name: str, job_id: str, payload: Any = None, **options: Any) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await jobs.enqueue(session, name, payload or {}, job_id=job_id, **options)
 
 

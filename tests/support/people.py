@@ -143,14 +143,14 @@ async def _lead(service: Service, body: dict[str, Any], key: str) -> str:
 
 
 async def _set_mail(service: Service, mode: ToolMode) -> None:
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.tool_policies.set(session, ADMIN, "email_send", mode)
 
 
 async def _talk(service: Service, person: Planted) -> None:
     kit = service.container.kit
     await kit.ingestor.put(TENANT, BOT, "leave", "Parental leave", PAGE, [])
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await kit.flags.set(session, ADMIN, "retrieval.boosts", True)
     await kit.flags.refresh()
     settings = {"semantic_threshold": 0.9, "open_to_users": True}

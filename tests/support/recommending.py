@@ -51,11 +51,11 @@ class Desk:
     async def cases(self, *counts: tuple[Mapping[str, str], str, int, int], tenant_id: str = TENANT) -> None:
         """Traits, treatment, trials, successes."""
         rows = [_case(tenant_id, self.clock, *count) for count in counts]
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             await session.execute(insert(Case), rows)
 
     async def answers(self) -> Sequence[ModelAnswer]:
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             return (await session.scalars(select(ModelAnswer).order_by(ModelAnswer.id))).all()
 
     def shown(self) -> list[list[dict[str, Any]]]:
@@ -114,7 +114,7 @@ async def desk(
         prompts=PromptLibrary.load([ROOT / "prompts"], fence_key=b"k"),
         agent=room.agent,
     )
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         content = CatalogueIn.model_validate(catalogue).model_dump(mode="json")
         rows = [_version(tenant_id, content, clock) for tenant_id in tenants]
         await session.execute(insert(Catalogue), rows)

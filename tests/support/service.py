@@ -34,18 +34,18 @@ class Service:
 
     async def other_tenant(self, tenant: str = "rival", role: Role = Role.ADMIN) -> str:
         """A key of another, new tenant."""
-        async with self.container.db.transaction() as session:
+        async with self.container.db.operator_transaction() as session:
             await provision_tenant(self.container, session, tenant, tenant.title())
             return (await create_key(session, tenant, role, Tier.PRO, "test", self.container.clock())).secret
 
     async def key_with(self, role: Role) -> str:
-        async with self.container.db.transaction() as session:
+        async with self.container.db.operator_transaction() as session:
             return (await create_key(session, TENANT, role, Tier.PRO, "test", self.container.clock())).secret
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """A table's rows of all tenants, in the order of their ids."""
         found = Base.metadata.tables[table]
-        async with self.container.db.reading() as session:
+        async with self.container.db.operator_reading() as session:
             return [dict(row) for row in (await session.execute(select(found).order_by(found.c.id))).mappings()]
 
     async def load_knowledge(self) -> None:
@@ -96,7 +96,7 @@ async def running(
 
 async def _new_tenant(container: Container) -> str:
     """`TENANT` and the secret of an admin's key of it."""
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await provision_tenant(container, session, TENANT, "Acme")
         return (await create_key(session, TENANT, Role.ADMIN, Tier.PRO, "test", container.clock())).secret
 

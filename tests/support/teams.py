@@ -123,7 +123,7 @@ async def service_with(
     """The container's own service of teams, but for the model, the teams and the tools."""
     kit, registry = container.kit, ToolRegistry(tools)
     policies = ToolPolicies(container.db, container.clock, container.audit)
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         for name in registry.names:
             await policies.set(session, ADMIN, name, ToolMode.ALLOW)
     executor = ToolExecutor(

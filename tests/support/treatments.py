@@ -74,7 +74,7 @@ class Agents:
         messenger.serve(EVALUATION, self.evaluate)
 
     async def data(self, asked: DataAsked) -> DataAnswered:
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             runs = RunRepository(session, asked.tenant_id)
             ids = await runs.next_ids(await runs.get(asked.run_id), asked.after_id, asked.until_id)
             rows = (await session.scalars(select(Customer).where(Customer.id.in_(ids)))).all()
@@ -138,25 +138,25 @@ class Bench:
     async def customers(self, number: int, segment: str = "") -> list[str]:
         """Their external ids, which go on from those that are there."""
         now = self.kit.ports.clock()
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             known = len((await session.scalars(select(Customer.id))).all())
             rows = [_customer(f"c{known + n}", segment, now) for n in range(number)]
             await session.execute(insert(Customer), rows)
         return [row["external_id"] for row in rows]
 
     async def catalogue(self) -> None:
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             row = {"id": new_id("catalogue"), "tenant_id": TENANT, "created_at": self.kit.ports.clock(), "version": 1}
             await session.execute(insert(Catalogue), [{**row, "content": CATALOGUE, "created_by": "test"}])
 
     async def start(self, **body: Any) -> str:
         """The id of a new run; of everybody where nothing else is said."""
         scope = {} if {"segment", "customers"} & body.keys() else {"all": True}
-        async with self.db.transaction() as session:
+        async with self.db.operator_transaction() as session:
             return (await self.service.create(session, ADMIN, RunIn.model_validate({**scope, **body}))).id
 
     async def run(self, run_id: str) -> Run:
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             return await RunRepository(session, TENANT).get(run_id)
 
     async def reaches(self, run_id: str, *states: str) -> Run:
@@ -176,7 +176,7 @@ class Bench:
         return await self.run(run_id)
 
     async def results(self, run_id: str) -> Sequence[Result]:
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             return (await session.scalars(select(Result).where(Result.run_id == run_id))).all()
 
 

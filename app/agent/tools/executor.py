@@ -187,7 +187,7 @@ class ToolExecutor:
             polls += 1
 
     async def _approval(self, context: ToolContext, plan: ToolCallPlan, args: BaseModel) -> Approval:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(context.principal.tenant_id) as session:
             return await self.approvals.request(
                 session, context.principal, context.subject_id, plan, args.model_dump(mode="json")
             )
@@ -213,7 +213,7 @@ class ToolExecutor:
         return name if self.registry.get(name) is not None else UNKNOWN_TOOL
 
     async def _audit_alone(self, principal: Principal, action: str, subject: str, data: Mapping[str, Any]) -> None:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             await self._audit.record(session, principal, action, subject, data)
 
 

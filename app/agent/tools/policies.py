@@ -55,7 +55,7 @@ class ToolPolicies:
         self._known.forget(principal.tenant_id)
 
     async def _read(self, tenant_id: str) -> Mapping[str, ToolMode]:
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             query = select(TenantTool.tool, TenantTool.mode).where(TenantTool.tenant_id == tenant_id)
             rows = (await session.execute(query)).all()
         return {tool: ToolMode(mode) for tool, mode in rows}

@@ -110,14 +110,14 @@ def _add_bots(router: APIRouter, kit: Kit, bots: Bots) -> None:
 
     @router.put("/v1/bots/{bot}", summary="Set a bot up")
     async def put_bot(bot: InBot, body: BotSettings, principal: CurrentPrincipal) -> BotOut:
-        async with db.transaction() as session:
+        async with db.transaction(principal.tenant_id) as session:
             changed = await bots.put(session, principal, bot, body)
         bots.changed(principal, bot)
         return changed
 
     @router.delete("/v1/bots/{bot}", status_code=204, summary="Take a bot's settings away")
     async def delete_bot(bot: InBot, principal: CurrentPrincipal) -> None:
-        async with db.transaction() as session:
+        async with db.transaction(principal.tenant_id) as session:
             await bots.remove(session, principal, bot)
         bots.changed(principal, bot)
 

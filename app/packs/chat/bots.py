@@ -89,7 +89,7 @@ class Bots:
 
     async def get(self, principal: Principal, name: str) -> BotOut:
         """Raises NotFound."""
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             bot = await BotRepository(session, principal.tenant_id).named(name)
             if bot is not None:
                 return BotOut.of(bot)
@@ -98,7 +98,7 @@ class Bots:
 
     async def list(self, principal: Principal, cursor: str | None, limit: int) -> BotPage:
         """Every bot that can be asked, by name; `cursor` is the last name of the page before."""
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             repository = BotRepository(session, principal.tenant_id)
             names = await repository.names(cursor, limit + 1)
             set_up = {bot.name: bot for bot in await repository.all(Bot.name.in_(names[:limit]))}
@@ -144,7 +144,7 @@ class Bots:
 
     async def _read(self, key: tuple[str, str]) -> _Known:
         tenant_id, name = key
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(tenant_id) as session:
             bot = await BotRepository(session, tenant_id).named(name)
             if bot is None:
                 await self._require_documents(session, tenant_id, name)

@@ -69,7 +69,7 @@ def _add_list(routes: APIRouter, kit: Kit, bots: Bots) -> None:
 
 async def _live(kit: Kit, principal: Principal, bot: str, cursor: str | None) -> dict[str, Any]:
     """The part that moves while documents are under way."""
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         found = await DocumentHeads(session, principal.tenant_id).page(Document.bot == bot, cursor=cursor, limit=PAGE)
         rows = await _rows(session, principal, found.items)
     wanted = {"bot": bot}
@@ -100,7 +100,7 @@ def _add_document(routes: APIRouter, kit: Kit) -> None:
         after: Annotated[int, Query(ge=-1, le=1 << 31)] = -1,
     ) -> Response:
         active = await kit.generations.active(principal.tenant_id, bot)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             document = await DocumentHeads(session, principal.tenant_id).get_of_bot(bot, document_id)
             [row] = await _rows(session, principal, [document])
             chunks = await ChunkRepository(session, principal.tenant_id).after(document_id, active.id, after, PAGE + 1)
@@ -116,13 +116,13 @@ def _add_changes(routes: APIRouter, kit: Kit) -> None:
         """For our own script, which sends the token in a header: a form with one file."""
         principal.require(Role.AGENT)
         given = await read_document(request)
-        async with db.transaction() as session:
+        async with db.transaction(principal.tenant_id) as session:
             await kit.documents.submit(session, principal, bot, given)
         return Response(status_code=202)
 
     @routes.post("/documents/{bot}/{document_id}/retry")
     async def retry(principal: ConsolePrincipal, bot: InBot, document_id: str) -> Response:
-        async with db.transaction() as session:
+        async with db.transaction(principal.tenant_id) as session:
             await kit.documents.retry(session, principal, bot, document_id)
         return _back(bot)
 

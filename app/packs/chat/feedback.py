@@ -30,7 +30,7 @@ class Feedback:
 
     async def give(self, principal: Principal, bot: str, decision_id: str, body: FeedbackIn) -> FeedbackOut:
         """Keeps it, in place of what the same user said before. Raises NotFound where the bot gave no such answer."""
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             await self._require(session, principal, bot, decision_id)
             new = await self._put(session, principal, bot, decision_id, body)
             await self._kit.audit.record(session, principal, "answer.feedback", decision_id, {"helpful": body.helpful})

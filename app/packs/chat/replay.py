@@ -16,7 +16,7 @@ class Replaying:
 
     async def replay(self, principal: Principal, decision_id: str) -> ReplayReport:
         """Raises NotFound for a decision, a bot or a prompt version that is not there, and what the model raises."""
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             decision = await DecisionRepository(session, principal.tenant_id).find(decision_id)
         if decision is None:
             raise NotFound(f"There is no decision '{decision_id[:80]}'.")

@@ -23,7 +23,7 @@ class SampleData:
         for path in sorted((SAMPLE / "knowledge").glob("*.md")):
             kept = await self._kit.ingestor.put_page(principal.tenant_id, BOT, path.read_text("utf-8"))
             changed += kept.changed
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             # What somebody set since is theirs.
             if await BotRepository(session, principal.tenant_id).named(BOT) is None:
                 settings = BotSettings(title="Frostbaken's staff handbook", open_to_users=True)

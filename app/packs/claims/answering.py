@@ -27,7 +27,7 @@ class Answering:
                 "The claims assistant talks to a signed-in member: get a token for them "
                 "(POST /v1/users/{user_id}/token) and send that."
             )
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             running = await self._kit.experiments.active(session, principal.tenant_id, PACK)
         arm = assign(running, principal.user_id) if running else None
         plugins = await self._plugins(principal)

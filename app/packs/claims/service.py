@@ -34,7 +34,7 @@ class ClaimsService:
 
         Raises Forbidden below the role 'admin', InvalidInput as `Importer.put`.
         """
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             report, touched = await self._importer.put(session, principal, given.members)
         await self._kit.caches.drop(*(person_tag(principal.tenant_id, user) for user in sorted(touched)))
         return report
@@ -47,13 +47,13 @@ class ClaimsService:
         return report.claims.new
 
     async def policies(self, principal: Principal) -> list[PolicyOut]:
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             found = await OwnRecords.of(session, principal).policies()
         return [PolicyOut.of(policy) for policy in found]
 
     async def claims(self, principal: Principal, wanted: ClaimFilter, cursor: str | None, limit: int) -> ClaimPage:
         """Newest first by when we learnt of them."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             own = OwnRecords.of(session, principal)
             page = await own.page(wanted, cursor, limit)
             policies = {policy.id: policy for policy in await own.policies()}
@@ -62,12 +62,12 @@ class ClaimsService:
 
     async def claim(self, principal: Principal, number: str) -> ClaimDetail:
         """Raises NotFound, for another's claim too."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             return ClaimDetail.of(*await OwnRecords.of(session, principal).claim(number))
 
     async def balances(self, principal: Principal, year: int | None) -> Balances:
         """Of the present year where None."""
         year = year or self._kit.ports.clock().year
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             found = await OwnRecords.of(session, principal).balances(year)
         return Balances(year=year, balances=[BalanceOut.of(balance) for balance in found])

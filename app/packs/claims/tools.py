@@ -65,7 +65,7 @@ def build_tools(db: Database, retriever: Retriever, clock: Clock) -> tuple[Tool,
 
 def _policies(db: Database) -> Tool:
     async def run(context: ToolContext, _args: PoliciesArgs) -> dict[str, Any]:
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             found = await OwnRecords.of(session, context.principal).policies()
         return {"policies": [PolicyOut.of(policy).model_dump(mode="json") for policy in found]}
 
@@ -76,7 +76,7 @@ def _policies(db: Database) -> Tool:
 def _claims(db: Database) -> Tool:
     async def run(context: ToolContext, args: ClaimsArgs) -> dict[str, Any]:
         wanted = claim_filter(args.state, args.year)
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             own = OwnRecords.of(session, context.principal)
             found, totals = await own.claims(wanted, MOST_CLAIMS), await own.totals(wanted)
         return {
@@ -95,7 +95,7 @@ def _claims(db: Database) -> Tool:
 
 def _details(db: Database) -> Tool:
     async def run(context: ToolContext, args: DetailsArgs) -> dict[str, Any]:
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             claim, policy = await OwnRecords.of(session, context.principal).claim(args.number)
         return ClaimDetail.of(claim, policy).model_dump(mode="json")
 
@@ -106,7 +106,7 @@ def _details(db: Database) -> Tool:
 def _balance(db: Database, clock: Clock) -> Tool:
     async def run(context: ToolContext, args: BalanceArgs) -> dict[str, Any]:
         year = args.year or clock().year
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             found = await OwnRecords.of(session, context.principal).balances(year)
         rows = [BalanceOut.of(one) for one in found if args.benefit in (None, one.benefit)]
         return Balances(year=year, balances=rows).model_dump(mode="json")

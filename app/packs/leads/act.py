@@ -36,7 +36,7 @@ class Actor:
 
     async def act(self, principal: Principal, decision_id: str) -> DecisionState:
         """The state that the decision is left in. A finished decision is not touched."""
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             decision, lead = await LeadRepository(session, principal.tenant_id).of_decision(PACK, decision_id)
         if decision.state == DecisionState.DONE:
             return DecisionState.DONE
@@ -57,7 +57,7 @@ class Actor:
 
     async def _finish(self, principal: Principal, decision_id: str, written: Written, state: DecisionState) -> None:
         now = self._kit.ports.clock()
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             decision, lead = await LeadRepository(session, principal.tenant_id).of_decision(PACK, decision_id)
             if decision.state == DecisionState.DONE:
                 return

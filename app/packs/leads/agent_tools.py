@@ -45,7 +45,7 @@ def build_agent_tools(db: Database, service: LeadService) -> tuple[Tool, ...]:
 
 def _find(db: Database, service: LeadService) -> Tool:
     async def run(context: ToolContext, args: FindArgs) -> dict[str, Any]:
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             ids = await _ids(LeadRepository(session, context.principal.tenant_id), args)
             found = [await service.detail(session, context.principal, lead_id) for lead_id in ids]
         return {"leads": [_told(lead) for lead in found]}
@@ -59,7 +59,7 @@ def _find(db: Database, service: LeadService) -> Tool:
 
 def _list(db: Database, service: LeadService) -> Tool:
     async def run(context: ToolContext, args: ListArgs) -> dict[str, Any]:
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             page = await service.page(session, context.principal, LeadFilter(args.status), None, args.limit)
         return {"leads": [lead.model_dump(mode="json", exclude={"attributes"}) for lead in page.items]}
 
@@ -71,7 +71,7 @@ def _submit(db: Database, service: LeadService) -> Tool:
     async def run(context: ToolContext, args: LeadIn) -> dict[str, Any]:
         # By the call's own key where the tenant has none: a repeat after a crash finds what the first one stored.
         body = args if args.external_id is not None else args.model_copy(update={"external_id": context.key})
-        async with db.transaction() as session:
+        async with db.transaction(context.principal.tenant_id) as session:
             leads = LeadRepository(session, context.principal.tenant_id)
             known = await leads.by_external_id(body.external_id or "")
             if known is not None:

@@ -95,17 +95,17 @@ def _add_reading(router: APIRouter, kit: Kit, service: LeadService) -> None:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> LeadPage:
         wanted = LeadFilter(status, source, email, created_after, created_before)
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             return await service.page(session, principal, wanted, cursor, limit)
 
     @router.get("/v1/leads/counts", summary="How many leads stand where")
     async def count_leads(principal: CurrentPrincipal) -> LeadCounts:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             return await service.counts(session, principal)
 
     @router.get("/v1/leads/{lead_id}", summary="A lead with its messages and timeline")
     async def get_lead(lead_id: str, principal: CurrentPrincipal) -> LeadDetail:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             return await service.detail(session, principal, lead_id)
 
     @router.get("/v1/metrics/business", summary="What the agent is worth, by day and by experiment arm")

@@ -45,7 +45,7 @@ class BusinessMetrics:
         since = since or until - DEFAULT_PERIOD
         if not timedelta(0) < until - since <= LONGEST_PERIOD:
             raise InvalidInput("'since' must lie before 'until', by at most 366 days.")
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             rows = await _read(session, principal.tenant_id, since, until)
             experiments = await ExperimentRepository(session, principal.tenant_id).all(ExperimentRow.pack == PACK)
         # Tens of thousands of leads take a tenth of a second to sum: not on the event loop.

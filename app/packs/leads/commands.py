@@ -61,7 +61,7 @@ def _add_import(commands: typer.Typer, run: CommandRunner, out: Console) -> None
         async def work(kit: Kit, principal: Principal) -> tuple[int, int]:
             service, stored, known = LeadService(kit), 0, 0
             for batch in track(batches, "Importing", console=out, transient=True):
-                async with kit.ports.db.transaction() as session:
+                async with kit.ports.db.transaction(principal.tenant_id) as session:
                     ids, skipped = await service.create_many(session, principal, batch.leads)
                 stored, known = stored + len(ids), known + skipped
             return stored, known
@@ -81,7 +81,7 @@ def _add_decide_again(commands: typer.Typer, run: CommandRunner, out: Console) -
         """Queue the leads that could not be decided, once the model answers again."""
 
         async def work(kit: Kit, principal: Principal) -> int:
-            async with kit.ports.db.transaction() as session:
+            async with kit.ports.db.transaction(principal.tenant_id) as session:
                 return await LeadService(kit).decide_again(session, principal)
 
         out.print(f"{run(work, tenant)} leads are queued again.")
@@ -140,7 +140,7 @@ def _add_scores(commands: typer.Typer, run: CommandRunner, out: Console) -> None
 
         async def work(kit: Kit, principal: Principal) -> Table:
             table = Table("Version", "State", "Made", "By", "ROC-AUC", "Top-decile lift", "Calibration error")
-            async with kit.ports.db.reading() as session:
+            async with kit.ports.db.reading(principal.tenant_id) as session:
                 for row in await ScoreModelRepository(session, principal.tenant_id).all():
                     figures = [_figure(row.measures.get(name)) for name in MEASURES]
                     table.add_row(str(row.version), row.state, f"{row.created_at:%Y-%m-%d}", row.created_by, *figures)
@@ -229,7 +229,7 @@ def _add_policies(commands: typer.Typer, run: CommandRunner, out: Console) -> No
 
         async def work(kit: Kit, principal: Principal) -> Table:
             table = Table("Version", "State", "Thresholds", "Proposed by", "Put in force by")
-            async with kit.ports.db.reading() as session:
+            async with kit.ports.db.reading(principal.tenant_id) as session:
                 for row in await PolicyRepository(session, principal.tenant_id).versions(PACK):
                     values = ", ".join(f"{name} {value:.3f}" for name, value in row.thresholds.items())
                     table.add_row(str(row.version), row.state, values, row.created_by, row.activated_by or "")
@@ -262,7 +262,7 @@ def _add_experiments(commands: typer.Typer, run: CommandRunner, out: Console) ->
         arms = [parse_arm(text) for text in arm]
 
         async def work(kit: Kit, principal: Principal) -> None:
-            async with kit.ports.db.transaction() as session:
+            async with kit.ports.db.transaction(principal.tenant_id) as session:
                 await check_arms(kit, session, principal, arms)
                 row = await kit.experiments.create(session, principal, name, PACK, arms)
                 await kit.experiments.start(session, principal, row.id)
@@ -275,7 +275,7 @@ def _add_experiments(commands: typer.Typer, run: CommandRunner, out: Console) ->
         """End an experiment for good."""
 
         async def work(kit: Kit, principal: Principal) -> None:
-            async with kit.ports.db.transaction() as session:
+            async with kit.ports.db.transaction(principal.tenant_id) as session:
                 rows = await ExperimentRepository(session, principal.tenant_id).all()
                 found = next((row for row in rows if row.name == name), None)
                 if found is None:

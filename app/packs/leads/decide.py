@@ -54,7 +54,7 @@ class Decider:
         Raises NotFound, BudgetExceeded, Unavailable (every model failed) or AgentFailed; nothing is stored then.
         """
         started = time.perf_counter()
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             known = await self._known(session, principal, message_id)
             if known is not None:
                 return known
@@ -78,7 +78,7 @@ class Decider:
         try:
             return await self._insert(principal, made)
         except IntegrityError:
-            async with self._kit.ports.db.reading() as session:
+            async with self._kit.ports.db.reading(principal.tenant_id) as session:
                 known = await self._known(session, principal, made.gathered.message.id)
             if known is None:
                 raise
@@ -86,7 +86,7 @@ class Decider:
 
     async def _insert(self, principal: Principal, made: Made) -> str:
         now, lead_id = self._kit.ports.clock(), made.gathered.lead.id
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             decision = DecisionRepository(session, principal.tenant_id).add(_row(made, principal.tenant_id, now))
             leads = LeadRepository(session, principal.tenant_id)
             await leads.scored(lead_id, made.gathered.inputs.score.probability, now)
@@ -111,7 +111,7 @@ class Decider:
     async def fail(self, principal: Principal, lead_id: str, why: str) -> None:
         """Hands a lead that could not be decided to a person, and says why on its timeline."""
         now = self._kit.ports.clock()
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
             lead.status, lead.updated_at = LeadStatus.ESCALATED, now
             events = EventRepository(session, principal.tenant_id)

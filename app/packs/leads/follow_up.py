@@ -25,7 +25,7 @@ class FollowUps:
 
     async def _queue_batch(self) -> int:
         now = self._kit.ports.clock()
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.operator_transaction() as session:
             due = select(Lead).where(Lead.follow_up_at <= now).order_by(Lead.id).limit(BATCH)
             leads = (await session.scalars(due)).all()
             for lead in leads:

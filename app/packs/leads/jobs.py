@@ -88,7 +88,7 @@ class LeadJobs:
 
     async def _erased(self, principal: Principal, which: ColumnElement[bool]) -> bool:
         gone = exists().where(Lead.tenant_id == principal.tenant_id, Lead.status == LeadStatus.ERASED, which)
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             return bool(await session.scalar(select(gone)))
 
     async def _postpone(self, job: str, payload: dict[str, Any]) -> str:
@@ -96,7 +96,7 @@ class LeadJobs:
         later = {**payload, "round": payload.get("round", 0) + 1}
         subject = payload.get("message_id") or payload["decision_id"]
         job_id = f"{job}:{subject}:{later['round']}"
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(payload["tenant_id"]) as session:
             await self._kit.jobs.enqueue(session, job, later, job_id=job_id, delay_s=_wait_s(later["round"]))
         return job_id
 

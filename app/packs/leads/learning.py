@@ -44,7 +44,7 @@ class Learning:
 
         Raises InvalidInput below 200 outcomes or 20 conversions: a fit on fewer is noise.
         """
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             scores, converted = await self._history(session, principal.tenant_id)
             _, current = await policy_in_force(session, principal.tenant_id)
         _check_enough(converted)
@@ -61,13 +61,13 @@ class Learning:
         )
         evidence = {**asdict(found), "capacity_share": capacity_share, **asdict(economics)}
         evidence.pop("version")
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             policy = await self._kit.policies.propose(session, principal, PACK, found.after, evidence)
         return Proposal(**{**asdict(found), "version": policy.version})
 
     async def activate(self, principal: Principal, version: int) -> None:
         """Puts a proposed version in force, or an older one back. Needs an admin."""
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             await self._kit.policies.activate(session, principal, PACK, version)
 
     async def _history(self, session: AsyncSession, tenant_id: str) -> tuple[list[float], list[bool]]:
@@ -81,7 +81,7 @@ class Learning:
     async def store(self, principal: Principal, report: TrainReport) -> int:
         """Stores the trained model as the next version, not in force. Returns the version."""
         principal.require(Role.ADMIN)
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             models = ScoreModelRepository(session, principal.tenant_id)
             version = await models.next_version()
             row = ScoreModelRow(
@@ -100,7 +100,7 @@ class Learning:
     async def use(self, principal: Principal, version: int) -> None:
         """Puts a stored score model in force; 0 goes back to the rules."""
         principal.require(Role.ADMIN)
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             models = ScoreModelRepository(session, principal.tenant_id)
             row = await models.first(ScoreModelRow.version == version)
             if row is None and version != 0:

@@ -101,7 +101,7 @@ def _add_overview(routes: APIRouter, kit: Kit, service: LeadService) -> None:
 
 async def _live(shell: Shell, kit: Kit, service: LeadService, principal: Principal) -> dict[str, Any]:
     """The part of the overview that moves while leads wait to be decided."""
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         counts = await service.counts(session, principal)
         found = await DecisionRepository(session, principal.tenant_id).page(limit=LATEST)
         subjects = await subjects_of(shell, session, principal, found.items)
@@ -119,7 +119,7 @@ def _add_intake(routes: APIRouter, kit: Kit, service: LeadService) -> None:
     @routes.post("/new")
     async def create_lead(request: Request, principal: ConsolePrincipal) -> Response:
         body = await read_form(request, LeadIn)
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             accepted = await service.create(session, principal, body)
         return RedirectResponse(f"{LEADS}/{accepted.lead.id}", 303)
 
@@ -137,7 +137,7 @@ def _add_leads(routes: APIRouter, kit: Kit, service: LeadService) -> None:
     ) -> Response:
         wanted = {"status": status, "source": source, "email": email.strip()}
         chosen = LeadFilter(_status(status), source or None, email.strip() or None)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             found = await service.page(session, principal, chosen, cursor, PAGE)
         return shell.page(
             request,
@@ -170,20 +170,20 @@ def _add_lead(routes: APIRouter, kit: Kit, service: LeadService) -> None:
     @routes.post("/{lead_id}/messages")
     async def add_message(request: Request, principal: ConsolePrincipal, lead_id: str) -> Response:
         body = await read_form(request, MessageIn)
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             await service.add_message(session, principal, lead_id, body)
         return RedirectResponse(f"{LEADS}/{lead_id}", 303)
 
     @routes.post("/{lead_id}/outcome")
     async def record_outcome(request: Request, principal: ConsolePrincipal, lead_id: str) -> Response:
         body = await read_form(request, OutcomeIn)
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             await service.record_outcome(session, principal, lead_id, body)
         return RedirectResponse(f"{LEADS}/{lead_id}", 303)
 
 
 async def _lead(kit: Kit, service: LeadService, principal: Principal, lead_id: str) -> dict[str, Any]:
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         lead = await service.detail(session, principal, lead_id)
         decisions = await DecisionRepository(session, principal.tenant_id).of_subject(PACK, lead_id)
     decided = {decision.trigger_id for decision in decisions}
@@ -203,7 +203,7 @@ def _add_judging(routes: APIRouter, kit: Kit, service: LeadService) -> None:
     async def judge(request: Request, principal: ConsolePrincipal, decision_id: str) -> Response:
         given = await read_form(request, FeedbackIn)
         body = given.model_copy(update={"decision_id": decision_id})
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             decision = await load_decision(session, principal, decision_id)
             await service.record_feedback(session, principal, decision.subject_id, body)
         return RedirectResponse(f"{DECISIONS}/{decision_id}?notice=judged", 303)

@@ -20,7 +20,7 @@ class Replayer:
 
     async def replay(self, principal: Principal, decision_id: str) -> ReplayReport:
         """Raises NotFound for a decision or a prompt version that is not there, and what the model raises."""
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             decision = await load_decision(session, principal, decision_id)
         inputs = DecisionInputs.model_validate(decision.inputs)
         prompt = self._kit.prompts.get(decision.prompt_name or "", decision.prompt_version)

@@ -21,7 +21,7 @@ class SampleData:
         """Knowledge first, then the leads, whose decisions are queued. Returns the number of new leads."""
         await self.load_knowledge(principal)
         batch = validated(json_lines((SAMPLE / "leads.jsonl").read_text("utf-8")))
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             ids, _known = await self._service.create_many(session, principal, batch.leads)
         return len(ids)
 

@@ -29,7 +29,7 @@ class Scorer:
         return score_with(self._models[tenant_id], self._rules, lead, enrichment)
 
     async def _load(self, tenant_id: str) -> ScoreModel | None:
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             row = await ScoreModelRepository(session, tenant_id).active()
         return stored_model(row) if row else None
 

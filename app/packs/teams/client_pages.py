@@ -75,7 +75,7 @@ def _add_list(routes: APIRouter, kit: Kit) -> None:
     ) -> Response:
         chosen, name = _state(state), name.strip()
         since = kit.ports.clock() - HISTORY
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             found = await ClientRepository(session, principal.tenant_id).lowest(chosen, name, MOST)
             lines = await lines_of(session, principal.tenant_id, [client.id for client, _ in found], since)
         return shell.page(
@@ -111,7 +111,7 @@ def _add_client(routes: APIRouter, kit: Kit, service: ClientService) -> None:
 async def _known(kit: Kit, principal: Principal, client: ClientDetail) -> dict[str, Any]:
     """What a client's page shows beside the score: its history, and the newest of what it rests on."""
     now, tenant_id = kit.ports.clock(), principal.tenant_id
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         signals = SignalRepository(session, tenant_id)
         tickets = await signals.open_tickets(client.id, SIGNALS)
         messages = await signals.newest(client.id, (SignalKind.MESSAGE,), now - MESSAGES, SIGNALS)

@@ -67,7 +67,7 @@ def build_client_tools(ports: Ports, lexicon: SentimentLexicon) -> tuple[Tool, .
 
 def _list(ports: Ports) -> Tool:
     async def run(context: ToolContext, args: ListArgs) -> dict[str, Any]:
-        async with ports.db.reading() as session:
+        async with ports.db.reading(context.principal.tenant_id) as session:
             rows = ClientRepository(session, context.principal.tenant_id)
             found = await rows.lowest(args.state, args.name, args.limit + 1)
         return {"clients": [_row(*pair) for pair in found[: args.limit]], "more": len(found) > args.limit}
@@ -93,7 +93,7 @@ def _row(client: Client, score: HealthScore | None) -> dict[str, Any]:
 def _health(ports: Ports) -> Tool:
     async def run(context: ToolContext, args: ClientArgs) -> dict[str, Any]:
         tenant_id = context.principal.tenant_id
-        async with ports.db.reading() as session:
+        async with ports.db.reading(context.principal.tenant_id) as session:
             client = await ClientRepository(session, tenant_id).called(args.client)
             found = await detail(session, client)
             page = await ScoreRepository(session, tenant_id).page(HealthScore.client_id == client.id, limit=MOST_SCORES)
@@ -112,7 +112,7 @@ def _signals(ports: Ports, lexicon: SentimentLexicon) -> Tool:
     async def run(context: ToolContext, args: SignalsArgs) -> dict[str, Any]:
         kinds = [args.kind] if args.kind else [kind for kind in SignalKind if kind is not SignalKind.ACTIVITY]
         since = ports.clock() - timedelta(days=args.days)
-        async with ports.db.reading() as session:
+        async with ports.db.reading(context.principal.tenant_id) as session:
             client = await ClientRepository(session, context.principal.tenant_id).called(args.client)
             signals = SignalRepository(session, client.tenant_id)
             rows = await signals.newest(client.id, kinds, since, MOST_SIGNALS + 1)
@@ -189,7 +189,7 @@ def _code_rows(activity: CodeActivity) -> dict[str, Any]:
 
 
 async def _client(db: Database, context: ToolContext, named: str) -> Client:
-    async with db.reading() as session:
+    async with db.reading(context.principal.tenant_id) as session:
         return await ClientRepository(session, context.principal.tenant_id).called(named)
 
 

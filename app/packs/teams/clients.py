@@ -47,7 +47,7 @@ class ClientService:
         """
         principal.require(Role.ADMIN)
         _refuse_twice(given)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             report = await self._put(session, principal.tenant_id, given)
             counts = report.clients.model_dump() | report.model_dump(exclude={"clients"})
             await self._audit.record(session, principal, "teams.clients_put", "clients", counts)
@@ -91,7 +91,7 @@ class ClientService:
     async def page(
         self, principal: Principal, state: HealthState | None, words: str, cursor: str | None, limit: int
     ) -> ClientPage:
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             found = await ClientRepository(session, principal.tenant_id).in_state(state, words, cursor, limit)
             scores = await ScoreRepository(session, principal.tenant_id).latest([row.id for row in found.items])
         items = [ClientOut.of(row, scores.get(row.id)) for row in found.items]
@@ -99,13 +99,13 @@ class ClientService:
 
     async def one(self, principal: Principal, reference: str) -> ClientDetail:
         """The newest score factor by factor, and its trend. Raises NotFound."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             client = await ClientRepository(session, principal.tenant_id).named(reference)
             return await detail(session, client)
 
     async def history(self, principal: Principal, reference: str, cursor: str | None, limit: int) -> HistoryPage:
         """Raises NotFound."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             client = await ClientRepository(session, principal.tenant_id).named(reference)
             rows = ScoreRepository(session, principal.tenant_id)
             found = await rows.page(HealthScore.client_id == client.id, cursor=cursor, limit=limit)
@@ -117,19 +117,19 @@ class ClientService:
         Raises Forbidden below the role 'agent', NotFound, also where nothing is known that a score could rest on.
         """
         principal.require(Role.AGENT)
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             client = await ClientRepository(session, principal.tenant_id).named(reference)
         row = await self._scoring.score(principal, client, sync=sync)
         if row is None:
             raise NotFound(f"Nothing is known of the client '{reference[:80]}' to score: put in some of its signals.")
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             then = await ScoreRepository(session, principal.tenant_id).month_before(row)
         return HealthOut.explained(row, then)
 
     async def delete(self, principal: Principal, reference: str) -> None:
         """With its signals and scores. Raises Forbidden below the role 'admin', NotFound."""
         principal.require(Role.ADMIN)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             client = await ClientRepository(session, principal.tenant_id).named(reference)
             await session.execute(delete(Client).where(Client.tenant_id == principal.tenant_id, Client.id == client.id))
             await self._audit.record(session, principal, "teams.client_deleted", client.id, {})

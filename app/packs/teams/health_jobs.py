@@ -41,7 +41,7 @@ class HealthJobs:
 
     async def batch(self, after: str) -> dict[str, Any]:
         """The next clients after an id: how many ended how, and the last one's id, "" where none is left."""
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.operator_reading() as session:
             query = select(Client).where(Client.id > after).order_by(Client.id).limit(BATCH)
             clients = (await session.scalars(query)).all()
         outages = Outages()
@@ -61,7 +61,7 @@ class HealthJobs:
 
     async def _has_todays(self, client: Client) -> bool:
         today: datetime = self._kit.ports.clock().replace(hour=0, minute=0, second=0, microsecond=0)
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(client.tenant_id) as session:
             return await ScoreRepository(session, client.tenant_id).since(client.id, today)
 
     def declared(self) -> tuple[tuple[Job, ...], tuple[QueueSpec, ...], tuple[Schedule, ...]]:

@@ -29,7 +29,7 @@ class SampleClients:
     async def load(self, principal: Principal) -> int:
         """Puts the clients in and scores those that are new; the number of new things. A second time: 0."""
         sample, now = yaml.safe_load(FILE.read_text("utf-8")), self._clock()
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             context = await self._put_context(session, principal.tenant_id, sample, now)
         clients = [_client(one, now) for one in sample["clients"]]
         report = await self._service.put(principal, clients)

@@ -78,7 +78,7 @@ class Scoring:
         return await self._store(principal, client, (health, earlier), now, [*notes, *known.notes])
 
     async def _known(self, client: Client, now: datetime) -> _Known:
-        async with self._db.reading() as session:
+        async with self._db.reading(client.tenant_id) as session:
             rows = SignalRepository(session, client.tenant_id)
             since = now - MESSAGES - MONTH
             return _Known(
@@ -96,7 +96,7 @@ class Scoring:
         notes: Sequence[str],
     ) -> HealthScore:
         health, earlier = healths
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             rows = ScoreRepository(session, client.tenant_id)
             if earlier is not None and await rows.first(HealthScore.client_id == client.id) is None:
                 rows.add(_row(client, earlier, now - MONTH, now, [AFTERWARDS]))

@@ -81,7 +81,7 @@ class TeamService:
     async def get(self, principal: Principal, question_id: str) -> QuestionOut:
         """Raises NotFound."""
         principal.require(Role.AGENT)
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             row = await QuestionRepository(session, principal.tenant_id).get(question_id)
             tasks = await TaskRepository(session, principal.tenant_id).of_question(row.id)
         return question_out(row, tasks, self._kit.ports.clock())
@@ -90,7 +90,7 @@ class TeamService:
         """Newest first."""
         principal.require(Role.AGENT)
         where = [TeamQuestion.team == self._teams.get(team).name] if team else []
-        async with self._kit.ports.db.reading() as session:
+        async with self._kit.ports.db.reading(principal.tenant_id) as session:
             found = await QuestionRepository(session, principal.tenant_id).page(*where, cursor=cursor, limit=limit)
         now = self._kit.ports.clock()
         return QuestionPage(items=[head(row, now) for row in found.items], next_cursor=found.next_cursor)
@@ -128,7 +128,7 @@ class TeamService:
         question, subject = body.question.strip(), body.subject.strip()
         asked = Asked(principal, team, question, subject, question_id)
         row = _row(asked, limits, self._kit.ports.clock())
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             QuestionRepository(session, principal.tenant_id).add(row)
             await self._kit.audit.record(session, principal, "team.asked", question_id, {"team": team.name})
         crew = AgentCrew(self._kit, asked, able)
@@ -146,7 +146,7 @@ class TeamService:
     async def _finish(self, begun: _Begun, state: QuestionState, answer: dict[str, Any], outcome: str) -> QuestionOut:
         """The question's end with all its tasks and the audit entry, in one transaction; then it is counted."""
         run, now, principal = begun.run, self._kit.ports.clock(), begun.asked.principal
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(principal.tenant_id) as session:
             row = await QuestionRepository(session, principal.tenant_id).get(begun.asked.question_id)
             row.state, row.answer, row.finished_at = state, answer, now
             row.tokens, row.cost_micros = run.purse.tokens, run.purse.cost_micros

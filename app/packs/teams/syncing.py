@@ -89,7 +89,7 @@ class Syncer:
     async def _store(self, client: Client, source: str, news: News) -> None:
         now = self._clock()
         rows = [signal.row(client.id, source, now) for signal in news.signals]
-        async with self._db.transaction() as session:
+        async with self._db.transaction(client.tenant_id) as session:
             signals = SignalRepository(session, client.tenant_id)
             await signals.forget_solved(client.id, source, news.open_refs)
             await signals.add_new(rows)

@@ -67,7 +67,7 @@ class AllocationStage:
         asked again later, it goes on.
         """
         refuse_when_killed(self._kit, asked.tenant_id)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(asked.tenant_id) as session:
             run = await RunRepository(session, asked.tenant_id).find(asked.run_id)
             if run is None:
                 return RunAnswered("", "The run is not there any more.")
@@ -99,13 +99,13 @@ class AllocationStage:
 
     async def _solved(self, run: Run, asked: Allocation) -> Allocation:
         day = self._today()
-        async with self._db.transaction() as session:
+        async with self._db.transaction(run.tenant_id) as session:
             version, catalogue = await in_force(session, run.tenant_id)
             used = await CapacityBook(session, run.tenant_id, self._kit.ports.clock()).used(day)
         loaded = await Loader(self._db, run, catalogue, day).load(used)
         limit_s = self._kit.settings.treatments_solver_s
         solution = await asyncio.to_thread(_solve, loaded.problem, limit_s, run.seed % _SEEDS)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(run.tenant_id) as session:
             row = await AllocationRepository(session, run.tenant_id).as_is(asked.id)
             if row.state == AllocationState.ASKED:
                 _fill_in(row, day, loaded, solution)
@@ -115,7 +115,7 @@ class AllocationStage:
         return row
 
     async def _written(self, run: Run, row: Allocation) -> Allocation:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(run.tenant_id) as session:
             _, catalogue = await in_force(session, run.tenant_id)
         writer = Writer(self._kit, run, row, decode(row.plan), catalogue)
         refuse_when_killed(self._kit, run.tenant_id)
@@ -130,7 +130,7 @@ class AllocationStage:
         return await self._finished(row)
 
     async def _finished(self, written: Allocation) -> Allocation:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(written.tenant_id) as session:
             row = await AllocationRepository(session, written.tenant_id).as_is(written.id)
             if row.state != AllocationState.WRITING:
                 return row
@@ -188,7 +188,7 @@ class Allocations:
 
     async def give_up(self, tenant_id: str, allocation_id: str, reason: str) -> str:
         """Ends one that cannot be carried out, so that another may be asked for; what it wrote stays. Its state."""
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(tenant_id) as session:
             row = await AllocationRepository(session, tenant_id).as_is(allocation_id)
             if row.state in UNDER_WAY:
                 row.state, row.plan = AllocationState.FAILED, ""

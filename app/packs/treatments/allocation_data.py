@@ -87,7 +87,7 @@ class Loader:
         return Loaded(self._problem(used), self._columns, self._candidates)
 
     async def _page(self, after: str) -> str | None:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(self._run.tenant_id) as session:
             rows = await open_results(session, self._run, after)
             bookings = CustomerLimits(self._catalogue, self._day)
             await bookings.load(session, self._run.tenant_id, [row.customer_id for row in rows], self._run.id)

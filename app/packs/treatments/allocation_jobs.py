@@ -47,7 +47,7 @@ class AllocationJobs:
     async def _allocated(self, tenant_id: str, run_id: str) -> str:
         asked = RunAsked(tenant_id, run_id, worker(tenant_id).actor)
         answer = await self._kit.messenger.ask(ALLOCATION, asked, key=run_id, timeout_s=ALLOCATION_S)
-        async with self._kit.ports.db.transaction() as session:
+        async with self._kit.ports.db.transaction(tenant_id) as session:
             run = await RunRepository(session, tenant_id).locked(run_id)
             if run is not None and run.state == RunState.DONE:
                 run.reason = answer.note  # the one before told of the allocation before

@@ -75,7 +75,7 @@ class Writer:
 
         So nobody else takes a unit on its way. Its size is that of the change, not of the run.
         """
-        async with self._db.transaction() as session:
+        async with self._db.transaction(self._run.tenant_id) as session:
             holder = self._holder(session)
             await holder.line_up()
             await self._let_go(session)
@@ -86,7 +86,7 @@ class Writer:
 
     async def write(self, after: str) -> str | None:
         """One page of customers after this one, in a transaction; the last of them, None at the end."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(self._run.tenant_id) as session:
             holder = self._holder(session)
             await holder.line_up()
             page, last = await self._page(session, after)

@@ -66,7 +66,7 @@ class AnswerStore:
         self._clock = clock
 
     async def known(self, tenant_id: str, keys: Sequence[str]) -> dict[str, Answered]:
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             return await AnswerRepository(session, tenant_id).known(keys)
 
     async def keep(
@@ -78,7 +78,7 @@ class AnswerStore:
     ) -> dict[str, Answered]:
         """What is kept under the keys of `proposals` from now on: where another was quicker, its answer."""
         rows = [self._row(key, profiles[key], proposed, origin) for key, proposed in proposals.items()]
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             answers = AnswerRepository(session, tenant_id)
             await answers.insert(rows)
             return await answers.known(list(proposals))

@@ -49,7 +49,7 @@ def _add_allocations(router: APIRouter, kit: Kit) -> None:
     async def list_allocations(
         run_id: str, principal: CurrentPrincipal, cursor: Cursor = None, limit: Limit = 50
     ) -> AllocationList:
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             return await allocations.page(session, principal, run_id, cursor, limit)
 
     @router.post(
@@ -75,7 +75,7 @@ def _add_queue(router: APIRouter, kit: Kit) -> None:
     async def show_queue(
         run_id: str, principal: CurrentPrincipal, cursor: Cursor = None, limit: Limit = 50
     ) -> QueueOut:
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             return await queue.page(session, principal, run_id, cursor, limit)
 
 
@@ -84,19 +84,19 @@ def _add_judging(router: APIRouter, kit: Kit) -> None:
 
     @router.get(RUN + "/evaluation", summary="What a run was worth, against the customers who were held back")
     async def evaluate(run_id: str, principal: CurrentPrincipal) -> EvaluationOut:
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             return await stage.show(session, principal, run_id)
 
     @router.get("/v1/treatments/forecast", summary="Demand for each treatment in the coming days")
     async def foresee(principal: CurrentPrincipal, horizon: Annotated[int, Query(ge=1, le=60)] = 14) -> ForecastOut:
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             return await forecasts(session, kit, principal, horizon)
 
 
 def _add_listing(router: APIRouter, kit: Kit, reservations: Reservations) -> None:
     @router.get("/v1/treatments/capacity", summary="What of a day is given, and what is left")
     async def show_day(principal: CurrentPrincipal, day: date | None = None) -> DayOut:
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             return await day_as_it_is(session, kit, principal, day)
 
     @router.get(RESERVATIONS, summary="Reservations, newest first")
@@ -111,7 +111,7 @@ def _add_listing(router: APIRouter, kit: Kit, reservations: Reservations) -> Non
         limit: Limit = 50,
     ) -> ReservationPage:
         wanted = ReservationFilter(treatment, day, state, customer, run_id)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             return await reservations.page(session, principal, wanted, cursor, limit)
 
 

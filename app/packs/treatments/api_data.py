@@ -102,7 +102,7 @@ def _add_outcomes(router: APIRouter, kit: Kit) -> None:
         """
         raw = await request.body()
         given = await asyncio.to_thread(read_outcomes, request.headers.get("content-type", ""), raw)
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             return await outcomes.record(session, principal, given)
 
 

@@ -44,13 +44,13 @@ def _add_reading(router: APIRouter, kit: Kit) -> None:
         cursor: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> ResultPage:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             results = Results(session, principal.tenant_id)
             return await results.page(run_id, ResultFilter(state, treatment), cursor, limit)
 
     @router.get(RESULTS + "/{customer}", summary="What a run decided about a customer, and why")
     async def get_result(run_id: str, customer: Name, principal: CurrentPrincipal) -> ResultOut:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             return await Results(session, principal.tenant_id).of_customer(run_id, customer)
 
     @router.get("/v1/treatments/customers/{customer}/story", summary="All that was decided about a customer")
@@ -88,7 +88,7 @@ async def parquet_file(db: Database, principal: Principal, run_id: str, wanted: 
 
 async def _files(db: Database, principal: Principal, run_id: str, wanted: ResultFilter) -> ResultFiles:
     """Raises NotFound for a run that is not there."""
-    async with db.reading() as session:
+    async with db.reading(principal.tenant_id) as session:
         await RunRepository(session, principal.tenant_id).get(run_id)
     return ResultFiles(db, principal.tenant_id, run_id, wanted)
 

@@ -80,12 +80,12 @@ def _add_reading(router: APIRouter, kit: Kit, service: RunService) -> None:
     async def list_runs(
         principal: CurrentPrincipal, state: RunState | None = None, cursor: Cursor = None, limit: Limit = 50
     ) -> RunPage:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             return await service.page(session, principal, state, cursor, limit)
 
     @router.get(RUNS_PATH + "/{run_id}", summary="How a run stands")
     async def get_run(run_id: str, principal: CurrentPrincipal) -> RunOut:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             return await service.get(session, principal, run_id)
 
 

@@ -46,7 +46,7 @@ class Cases:
 
     async def _stamp(self, tenant_id: str) -> Stamp:
         newest = select(func.sum(Case.trials), func.max(Case.updated_at)).where(Case.tenant_id == tenant_id)
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             count, at = (await session.execute(newest)).one()
         return int(count or 0), at
 
@@ -56,7 +56,7 @@ class Cases:
         newest = select(*columns).where(Case.tenant_id == tenant_id)
         newest = newest.order_by(Case.updated_at.desc(), Case.id)
         rows: list[CaseRow] = []
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             for start in range(0, MAX_CASES, _PAGE):
                 found = (await session.execute(newest.offset(start).limit(_PAGE))).all()
                 # As an array at once: the same in Python's numbers takes eight times as much.

@@ -72,7 +72,7 @@ class ChunkWork:
 
     async def _taken(self, tenant_id: str, run_id: str, chunk_id: str) -> tuple[Run, RunChunk, Sequence[str]] | str:
         """The chunk with its customers where there is work to do on it now."""
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             chunk = await ChunkRepository(session, tenant_id).find(chunk_id)
             run = await RunRepository(session, tenant_id).find(run_id)
             if chunk is None or run is None:
@@ -133,7 +133,7 @@ class ChunkWork:
 
     async def _alone(self, run: Run, chunk: RunChunk, ids: Sequence[str]) -> str:
         """Each customer by themselves, written down before the next one is looked at: one of them ends the process."""
-        async with self._db.reading() as session:
+        async with self._db.reading(run.tenant_id) as session:
             done = await ResultRepository(session, run.tenant_id).decided(run.id, ids)
         before = chunk.after_id
         for one in ids:
@@ -158,7 +158,7 @@ class ChunkWork:
 
     async def _store(self, run: Run, chunk: RunChunk, decided: Decided, *, ends: ChunkState | None) -> str:
         """Results, counters, the chunk's end and the lane's next chunk, all or nothing."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(run.tenant_id) as session:
             held = await self._held(session, run, chunk)
             if held is None:
                 return "repeated"
@@ -196,7 +196,7 @@ class ChunkWork:
         return now_run, now_chunk
 
     async def _given_back(self, run: Run, chunk: RunChunk, reason: str, resume_at: datetime | None) -> str:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(run.tenant_id) as session:
             held = await self._held(session, run, chunk)
             if held is None:
                 return "repeated"
@@ -212,7 +212,7 @@ class ChunkWork:
 
     async def _note(self, run: Run, chunk: RunChunk, customer_id: str) -> int:
         """Remembers who is under way; how often the process ended over the same customer before."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(run.tenant_id) as session:
             held = await self._held(session, run, chunk)
             if held is None:
                 return 0

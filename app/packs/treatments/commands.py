@@ -84,7 +84,7 @@ def _add_data(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> N
 
             async def one(part: Part) -> Taken:
                 given = await asyncio.to_thread(read_outcomes, *part)
-                async with kit.ports.db.transaction() as session:
+                async with kit.ports.db.transaction(principal.tenant_id) as session:
                     done = await outcomes.record(session, principal, given)
                 return done.new, done.known
 

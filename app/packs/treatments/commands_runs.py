@@ -101,7 +101,7 @@ async def _started(
     service, db = RunService(kit, Lanes(kit)), kit.ports.db
     if file is None:
         scope = {"all": True} if segment is None else {"segment": segment}
-        async with db.transaction() as session:
+        async with db.transaction(principal.tenant_id) as session:
             return await service.create(session, principal, RunIn(**options.model_dump(), **scope))
     kind = _FILES.get(file.suffix.lower())
     if kind is None:
@@ -111,7 +111,7 @@ async def _started(
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read ({error.strerror}).") from None
     with opened:
-        async with db.transaction() as session:
+        async with db.transaction(principal.tenant_id) as session:
             return await service.create_of(session, principal, options, external_ids(kind, opened))
 
 
@@ -120,7 +120,7 @@ def _watched(run: CommandRunner, out: PlainConsole, run_id: str, tenant: str, fi
 
     async def work(kit: Kit, principal: Principal) -> RunOut:
         async def look() -> RunOut:
-            async with kit.ports.db.reading() as session:
+            async with kit.ports.db.reading(principal.tenant_id) as session:
                 return await RunService(kit, Lanes(kit)).get(session, principal, run_id)
 
         return await watch(look, out)
@@ -144,7 +144,7 @@ def _add_looking(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -
         """List the newest runs."""
 
         async def work(kit: Kit, principal: Principal) -> list[RunOut]:
-            async with kit.ports.db.reading() as session:
+            async with kit.ports.db.reading(principal.tenant_id) as session:
                 return (await RunService(kit, Lanes(kit)).page(session, principal, None, None, 50)).items
 
         out.print(runs_table(run(work, tenant)))
@@ -154,7 +154,7 @@ def _add_looking(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -
         """Show how a run stands."""
 
         async def work(kit: Kit, principal: Principal) -> RunOut:
-            async with kit.ports.db.reading() as session:
+            async with kit.ports.db.reading(principal.tenant_id) as session:
                 return await RunService(kit, Lanes(kit)).get(session, principal, run_id)
 
         out.print(one_run(run(work, tenant)))
@@ -180,7 +180,7 @@ def _add_looking(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -
 def _add_steering(commands: typer.Typer, run: CommandRunner, out: PlainConsole) -> None:
     def steer(run_id: str, tenant: str, step: Step) -> None:
         async def work(kit: Kit, principal: Principal) -> RunOut:
-            async with kit.ports.db.transaction() as session:
+            async with kit.ports.db.transaction(principal.tenant_id) as session:
                 return await step(RunService(kit, Lanes(kit)), session, principal, run_id)
 
         out.print(one_run(run(work, tenant)))
@@ -226,7 +226,7 @@ def _add_taking_out(commands: typer.Typer, run: CommandRunner, out: PlainConsole
             raise InvalidInput(f"{to} would be of no kind that is written: give a .csv or a .parquet file.")
 
         async def work(kit: Kit, principal: Principal) -> int:
-            async with kit.ports.db.reading() as session:
+            async with kit.ports.db.reading(principal.tenant_id) as session:
                 await RunRepository(session, principal.tenant_id).get(run_id)
             files = ResultFiles(kit.ports.db, principal.tenant_id, run_id)
             pieces = files.csv() if to.suffix.lower() == ".csv" else blocks(await files.parquet())

@@ -45,7 +45,7 @@ def _add_list(routes: APIRouter, kit: Kit) -> None:
         if found is not None:
             return RedirectResponse(f"{CUSTOMERS}/{found}", 303)
         page = await service.page(principal, segment or None, cursor, PAGE)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             segments = await segments_of(session, principal.tenant_id)
         wanted = {"segment": segment}
         return shell.page(
@@ -63,7 +63,7 @@ def _add_list(routes: APIRouter, kit: Kit) -> None:
 
 async def _find(kit: Kit, principal: Principal, name: str) -> str | None:
     """Our id of the customer whom the tenant calls so."""
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         try:
             return (await CustomerRepository(session, principal.tenant_id).named(name)).id
         except NotFound:
@@ -77,7 +77,7 @@ def _add_story(routes: APIRouter, kit: Kit) -> None:
     async def show_story(request: Request, shell: CurrentShell, principal: ConsolePrincipal, customer: str) -> Response:
         story = await stories.of(principal, customer)
         detail = await service.get(principal, story.customer_id)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             titles = await titles_of(session, principal.tenant_id)
         return shell.page(
             request,

@@ -180,12 +180,12 @@ class CustomerService:
 
     async def put(self, principal: Principal, customers: Sequence[CustomerIn]) -> ImportReport:
         """All of them or none; see `CustomerImport.put`."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             return await self._import.put(session, principal, customers)
 
     async def get(self, principal: Principal, name: str) -> CustomerDetail:
         """Raises NotFound."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             row = await CustomerRepository(session, principal.tenant_id).named(name)
             events = EventRepository(session, principal.tenant_id)
             newest = await events.newest(row.id, EVENTS_SHOWN)
@@ -194,7 +194,7 @@ class CustomerService:
     async def page(self, principal: Principal, segment: str | None, cursor: str | None, limit: int) -> CustomerPage:
         """Newest first; of one segment where it is given."""
         where = [] if segment is None else [Customer.segment == segment]
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             page = await CustomerRepository(session, principal.tenant_id).page(*where, cursor=cursor, limit=limit)
         return CustomerPage(items=[CustomerOut.of(row) for row in page.items], next_cursor=page.next_cursor)
 
@@ -204,7 +204,7 @@ class CustomerService:
         Units of capacity that were kept for them from today on are free again.
         """
         principal.require(Role.AGENT)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             row = await CustomerRepository(session, principal.tenant_id).named(name)
             await forget(session, self._kit, principal.tenant_id, [row.id])
             await forget_answers(session, principal.tenant_id, [row.id])

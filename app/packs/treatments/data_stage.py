@@ -31,12 +31,12 @@ class DataStage:
 
     async def handle(self, asked: DataAsked) -> DataAnswered:
         """Raises NotFound where the run or its version of the catalogue is not there."""
-        async with self._db.reading() as session:
+        async with self._db.reading(asked.tenant_id) as session:
             run = await RunRepository(session, asked.tenant_id).get(asked.run_id)
         window = Window(run.as_of, (await self._catalogues.content(asked.tenant_id, run.catalogue_version)).window_days)
         histories: list[History] = []
         set_aside: list[SetAside] = []
-        async with self._db.reading() as session:
+        async with self._db.reading(asked.tenant_id) as session:
             customers = await _customers(session, run, asked)
             for part in parts(customers, _AT_ONCE):
                 sound = [customer for customer in part if _broken(customer) is None]

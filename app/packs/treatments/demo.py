@@ -106,7 +106,7 @@ async def _carry_out(demo: DemoRun) -> Figures:
 
 async def _figures(demo: DemoRun, run: Run) -> Figures:
     told = await asyncio.to_thread(read_results, demo.home / RESULTS)
-    async with demo.db.reading() as session:
+    async with demo.db.reading(run.tenant_id) as session:
         allocated = await AllocationRepository(session, LOCAL).newest(run.id)
         if allocated is None:
             raise ConfigError("Nothing was allocated: no customer may have anything.")

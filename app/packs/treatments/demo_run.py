@@ -125,12 +125,12 @@ class DemoRun:
             await asyncio.sleep(POLL_S)
 
     async def _find_run(self) -> Run | None:
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             found: Run | None = await session.scalar(select(Run).where(Run.tenant_id == LOCAL).limit(1))
         return found
 
     async def _has_tenant(self) -> bool:
-        async with self.db.reading() as session:
+        async with self.db.operator_reading() as session:
             return await session.get(Tenant, LOCAL) is not None
 
 

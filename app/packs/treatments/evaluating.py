@@ -42,7 +42,7 @@ class EvaluationStage:
 
     async def handle(self, asked: RunAsked) -> RunAnswered:
         """Keeps what the run is worth by the outcomes known now with the run; nothing where there are none yet."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(asked.tenant_id) as session:
             run = await RunRepository(session, asked.tenant_id).find(asked.run_id)
             if run is None:
                 return RunAnswered("", "The run is not there any more.")

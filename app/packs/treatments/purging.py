@@ -55,13 +55,13 @@ class Purge:
         since = kept_since(self._kit)
         runs = select(Run.tenant_id).where(Run.state.in_(ENDED), Run.finished_at < since)
         found = union(runs, select(ModelAnswer.tenant_id).where(ModelAnswer.created_at < since))
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             return sorted(await session.scalars(found))
 
     async def tenant(self, tenant_id: str) -> dict[str, int]:
         """How many `runs` and `answers` were deleted."""
         over = await self._over(tenant_id)
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             found = (await session.scalars(select(Run.id).where(*over).order_by(Run.id).limit(MOST_RUNS))).all()
         for run_id in found:
             for left in _LEFT:
@@ -81,14 +81,14 @@ class Purge:
 
     async def _first_day(self, tenant_id: str) -> date:
         """From when on a reservation counts: from today, or as long ago as a customer has to wait for another."""
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             row = await CatalogueRepository(session, tenant_id).newest()
         treatments = content_of(row).treatments if row is not None else ()
         longest = max((treatment.cooldown_days for treatment in treatments), default=0)
         return self._kit.ports.clock().date() - timedelta(days=longest)
 
     async def _batch(self, run_id: str, left: type[Any], over: Sequence[ColumnElement[bool]]) -> int:
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             # Whoever takes the run up again holds its row, too.
             run = (await session.scalars(select(Run).where(Run.id == run_id, *over).with_for_update())).one_or_none()
             if run is None:
@@ -97,7 +97,7 @@ class Purge:
             return await deleted(session, left, left.id.in_(of_run.limit(BATCH)))
 
     async def _rows(self, tenant_id: str, run_ids: Sequence[str], over: Sequence[ColumnElement[bool]]) -> int:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             runs = await deleted(session, Run, Run.id.in_(run_ids), *over)
             if runs:
                 about = {"runs": runs, "ended_before": kept_since(self._kit).isoformat()}
@@ -119,7 +119,7 @@ class Purge:
             ModelAnswer.tenant_id == tenant_id, ModelAnswer.created_at < kept_since(self._kit), after
         )
         named = exists().where(Result.tenant_id == tenant_id, Result.answer_id == ModelAnswer.id)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             rows = (await session.execute(old.order_by(ModelAnswer.created_at, ModelAnswer.id).limit(BATCH))).all()
             gone = await deleted(session, ModelAnswer, ModelAnswer.id.in_([row.id for row in rows]), ~named)
         return gone, (rows[-1].created_at, rows[-1].id) if len(rows) == BATCH else None

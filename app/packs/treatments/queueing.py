@@ -134,7 +134,7 @@ class QueueFiller:
 
     async def tenants(self) -> list[str]:
         """Those with a queue, where no kill switch stops the pack."""
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             found = await session.scalars(
                 select(Result.tenant_id).where(Result.state == ResultState.QUEUED).distinct().order_by(Result.tenant_id)
             )
@@ -144,7 +144,7 @@ class QueueFiller:
         """How many customers got one. Given again, it gives what is free then. A kill switch ends it."""
         walk = await self._begin(tenant_id, treatments)
         while walk is not None and not walk.ended and not self._kit.flags.killed(PACK, tenant_id):
-            async with self._db.transaction() as session:
+            async with self._db.transaction(tenant_id) as session:
                 await self._page(session, walk)
         if walk is not None and walk.given:
             await self._record(walk)
@@ -152,7 +152,7 @@ class QueueFiller:
 
     async def _begin(self, tenant_id: str, treatments: Collection[str] | None) -> _Walk | None:
         now = self._kit.ports.clock()
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             row = await CatalogueRepository(session, tenant_id).newest()
         if row is None:
             return None
@@ -212,7 +212,7 @@ class QueueFiller:
 
     async def _record(self, walk: _Walk) -> None:
         about = {"day": str(walk.day), "given": walk.given, **walk.gave}
-        async with self._db.transaction() as session:
+        async with self._db.transaction(walk.tenant_id) as session:
             principal = worker(walk.tenant_id)
             await self._kit.audit.record(session, principal, "treatments.queue_filled", PACK, about)
 

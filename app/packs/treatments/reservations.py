@@ -170,14 +170,14 @@ class Reservations:
             Reservation.tenant_id.not_in(without),
         )
         found: dict[str, list[str]] = {}
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             for row in await session.execute(due.order_by(Reservation.expires_at).limit(BATCH)):
                 found.setdefault(row.tenant_id, []).append(row.id)
         return found
 
     async def _expire(self, tenant_id: str, ids: Sequence[str]) -> int:
         now = self._clock()
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             await CapacityBook(session, tenant_id, now).line_up()
             ended = await end(session, tenant_id, ids, ReservationState.EXPIRED, now, self._kit.metrics)
             await settle(session, tenant_id, ended, now)

@@ -66,7 +66,7 @@ async def parts(
     """All results of a run in parts of `size`, each read in a session of its own: none is held over a yield."""
     after = ""
     while True:
-        async with db.reading() as session:
+        async with db.reading(tenant_id) as session:
             rows = await Results(session, tenant_id).rows(run_id, wanted, after, size)
         if rows:
             yield rows

@@ -93,7 +93,7 @@ class RunJobs:
         return jobs, queues, schedules
 
     async def _started(self, tenant_id: str, run_id: str) -> str:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             runs = RunRepository(session, tenant_id)
             run = await runs.locked(run_id)
             if run is None or run.state != RunState.QUEUED:
@@ -135,7 +135,7 @@ class RunJobs:
         return evaluated
 
     async def _still_allocating(self, tenant_id: str, run_id: str) -> Run | None:
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             run = await RunRepository(session, tenant_id).find(run_id)
         return run if run is not None and run.state == RunState.ALLOCATING else None
 
@@ -147,7 +147,7 @@ class RunJobs:
 
     async def _paused(self, tenant_id: str, run_id: str, reason: str) -> str:
         """The sweep lets the run go on: it then has nothing left to decide and comes to its allocation again."""
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             run = await RunRepository(session, tenant_id).locked(run_id)
             if run is None or run.state != RunState.ALLOCATING:
                 return "" if run is None else run.state
@@ -155,7 +155,7 @@ class RunJobs:
             return run.state
 
     async def _ended(self, tenant_id: str, run_id: str, state: str, reason: str) -> str:
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             run = await RunRepository(session, tenant_id).locked(run_id)
             if run is None or run.state != RunState.ALLOCATING:
                 return "" if run is None else run.state

@@ -84,7 +84,7 @@ def _add_list(routes: APIRouter, kit: Kit, service: RunService) -> None:
         request: Request, shell: CurrentShell, principal: ConsolePrincipal, state: Word = "", cursor: Cursor = None
     ) -> Response:
         values = await _runs(kit, service, principal, state, cursor)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             known = await CustomerRepository(session, principal.tenant_id).first() is not None
             catalogue = await CatalogueRepository(session, principal.tenant_id).newest()
             day = await day_as_it_is(session, kit, principal, None) if catalogue else None
@@ -104,7 +104,7 @@ async def _runs(kit: Kit, service: RunService, principal: Principal, state: str,
     """The part of the list that moves while a run does."""
     if state and state not in set(RunState):
         raise InvalidInput(f"A run's state is one of {', '.join(RunState)}.")
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         found = await service.page(session, principal, RunState(state) if state else None, cursor, PAGE)
     wanted = {"state": state}
     return {
@@ -125,7 +125,7 @@ def _add_start(routes: APIRouter, kit: Kit, service: RunService) -> None:
     @routes.get("/runs/new")
     async def new_run(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
         principal.require(Role.AGENT)
-        async with kit.ports.db.reading() as session:
+        async with kit.ports.db.reading(principal.tenant_id) as session:
             segments = await segments_of(session, principal.tenant_id)
             _, catalogue = await in_force(session, principal.tenant_id)
         return shell.page(request, "treatments/new_run.html", segments=segments, catalogue=catalogue)
@@ -133,7 +133,7 @@ def _add_start(routes: APIRouter, kit: Kit, service: RunService) -> None:
     @routes.post("/runs/new")
     async def start_run(request: Request, principal: ConsolePrincipal) -> Response:
         form = await read_form(request, RunForm)
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             run = await service.create(session, principal, form.run())
         return RedirectResponse(f"{TREATMENTS}/runs/{run.id}", 303)
 
@@ -152,7 +152,7 @@ def _add_run(routes: APIRouter, kit: Kit, service: RunService) -> None:
 
 async def _run(kit: Kit, service: RunService, principal: Principal, run_id: str) -> dict[str, Any]:
     tenant_id = principal.tenant_id
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.reading(principal.tenant_id) as session:
         run = await service.get(session, principal, run_id)
         made = await Allocations(kit).page(session, principal, run_id, None, ALLOCATIONS_SHOWN)
         states = await count_states(session, tenant_id, run_id)
@@ -190,7 +190,7 @@ def _add_steering(routes: APIRouter, kit: Kit, service: RunService) -> None:
     def steered_by(name: str, steer: Steer) -> None:
         @routes.post(f"/runs/{{run_id}}/{name}", name=f"{name}_run")
         async def change(principal: ConsolePrincipal, run_id: str) -> Response:
-            async with kit.ports.db.transaction() as session:
+            async with kit.ports.db.transaction(principal.tenant_id) as session:
                 await steer(session, principal, run_id)
             return RedirectResponse(f"{TREATMENTS}/runs/{run_id}", 303)
 
@@ -201,7 +201,7 @@ def _add_steering(routes: APIRouter, kit: Kit, service: RunService) -> None:
     @routes.post("/runs/{run_id}/resume")
     async def resume_run(request: Request, principal: ConsolePrincipal, run_id: str) -> Response:
         body = await read_form(request, ResumeIn)
-        async with kit.ports.db.transaction() as session:
+        async with kit.ports.db.transaction(principal.tenant_id) as session:
             await service.resume(session, principal, run_id, body)
         return RedirectResponse(f"{TREATMENTS}/runs/{run_id}", 303)
 
@@ -219,7 +219,7 @@ def _add_results(routes: APIRouter, kit: Kit) -> None:
         treatment: Word = "",
         cursor: Cursor = None,
     ) -> Response:
-        async with db.reading() as session:
+        async with db.reading(principal.tenant_id) as session:
             chosen = ResultFilter(_result_state(state), treatment or None)
             found = await Results(session, principal.tenant_id).page(run_id, chosen, cursor, PAGE)
             titles = await titles_of(session, principal.tenant_id)

@@ -33,13 +33,13 @@ class SampleData:
         Files say how many days ago a thing happened, so that a sample is never out of date. A tenant that has a
         catalogue keeps it; outcomes of treatments that it does not have stay out.
         """
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             has_catalogue = await CatalogueRepository(session, principal.tenant_id).newest() is not None
         if not has_catalogue:
             await self._catalogues.put(principal, sample_catalogue())
         now = self._clock()
         customers, outcomes = list(sample_customers(now)), list(sample_outcomes(now))
-        async with self._db.transaction() as session:
+        async with self._db.transaction(principal.tenant_id) as session:
             rows = CustomerRepository(session, principal.tenant_id)
             if await rows.ids_of({customer.external_id for customer in customers}):
                 return 0

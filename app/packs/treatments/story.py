@@ -41,7 +41,7 @@ class Stories:
 
     async def of(self, principal: Principal, customer: str) -> StoryOut:
         """By the tenant's own id of the customer, or by ours. Raises NotFound."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             return await _Story(session, principal.tenant_id).tell(customer)
 
 

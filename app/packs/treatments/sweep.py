@@ -44,7 +44,7 @@ class Sweep:
         """Tenant and id of runs with an id after this one. One that is paused until a person says so is none."""
         due = and_(Run.state == RunState.PAUSED, Run.resume_at <= self._kit.ports.clock())
         which = select(Run.tenant_id, Run.id).where(or_(Run.state.in_(_MOVING), due), Run.id > after)
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             return [(row[0], row[1]) for row in await session.execute(which.order_by(Run.id).limit(AT_ONCE))]
 
     async def _looked_at(self, tenant_id: str, run_id: str) -> bool:
@@ -62,13 +62,13 @@ class Sweep:
         done = select(Run.id, place.label("place")).where(Run.state == RunState.DONE, Run.finished_at >= since)
         newest = done.subquery()
         wanted = select(Run).join(newest, newest.c.id == Run.id).where(newest.c.place <= MOST_EVALUATED)
-        async with self._db.reading() as session:
+        async with self._db.operator_reading() as session:
             return (await session.scalars(wanted.order_by(Run.id.desc()))).all()
 
     async def _one(self, tenant_id: str, run_id: str) -> bool:
         # Looked up outside the transaction, which holds the writer.
         gone = await self._gone(tenant_id, run_id)
-        async with self._db.transaction() as session:
+        async with self._db.transaction(tenant_id) as session:
             run = await RunRepository(session, tenant_id).locked(run_id)
             if run is None:
                 return False
@@ -112,7 +112,7 @@ class Sweep:
 
     async def _gone(self, tenant_id: str, run_id: str) -> dict[str, JobState | None]:
         """The jobs that the run waits for and that will not come: how each ended, None for one that is not known."""
-        async with self._db.reading() as session:
+        async with self._db.reading(tenant_id) as session:
             run = await RunRepository(session, tenant_id).get(run_id)
             where = (RunChunk.run_id == run_id, RunChunk.state == ChunkState.OPEN)
             chunks = await ChunkRepository(session, tenant_id).all(*where)

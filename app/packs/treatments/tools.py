@@ -55,7 +55,7 @@ def _decision(stories: Stories) -> Tool:
 
 def _run(db: Database, runs: RunService) -> Tool:
     async def run(context: ToolContext, args: RunArgs) -> dict[str, Any]:
-        async with db.reading() as session:
+        async with db.reading(context.principal.tenant_id) as session:
             found = await runs.get(session, context.principal, args.run_id)
         return found.model_dump(mode="json")
 

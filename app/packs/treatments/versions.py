@@ -25,7 +25,7 @@ class Catalogues:
         """The version in force from now on. Raises Forbidden below 'admin', Conflict where two come at once."""
         principal.require(Role.ADMIN)
         try:
-            async with self._db.transaction() as session:
+            async with self._db.transaction(principal.tenant_id) as session:
                 rows = CatalogueRepository(session, principal.tenant_id)
                 newest = await rows.newest()
                 if newest is not None and content_of(newest) == given:
@@ -50,7 +50,7 @@ class Catalogues:
 
     async def get(self, principal: Principal, version: int | None) -> CatalogueOut:
         """The version, or the one in force. Raises NotFound."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             rows = CatalogueRepository(session, principal.tenant_id)
             row = await rows.newest() if version is None else await rows.version(version)
         if row is None:
@@ -59,7 +59,7 @@ class Catalogues:
 
     async def page(self, principal: Principal, cursor: str | None, limit: int) -> CatalogueVersions:
         """Newest first."""
-        async with self._db.reading() as session:
+        async with self._db.reading(principal.tenant_id) as session:
             page = await CatalogueRepository(session, principal.tenant_id).page(cursor=cursor, limit=limit)
         return CatalogueVersions(
             items=[CatalogueVersion.listed(row) for row in page.items], next_cursor=page.next_cursor
@@ -69,7 +69,7 @@ class Catalogues:
         """A version, which never changes, so it is read once. Raises NotFound."""
         known = self._read.get((tenant_id, version))
         if known is None:
-            async with self._db.reading() as session:
+            async with self._db.reading(tenant_id) as session:
                 known = content_of(await CatalogueRepository(session, tenant_id).version(version))
             self._read[tenant_id, version] = known
         return known

@@ -4,9 +4,11 @@ from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import JSON, Connection
+from sqlalchemy import JSON, Connection, text
 
+from app.principal import EVERY_TENANT
 from app.storage.base import Base
+from app.storage.postgres import TENANT
 from app.storage.types import UtcDateTime
 
 
@@ -27,6 +29,9 @@ def _plain_types(kind: str, item: object, _context: AutogenContext) -> str | Lit
 
 
 def run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # What a revision does to rows it does to every tenant's.
+        connection.execute(text(f"SELECT set_config('{TENANT}', '{EVERY_TENANT}', false)"))
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

@@ -21,7 +21,7 @@ def router() -> APIRouter:
 
     @routes.get("")
     async def list_approvals(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             approvals = ApprovalRepository(session, principal.tenant_id)
             pending = await approvals.all(Approval.state == ApprovalState.PENDING, limit=PAGE)
             decided = await approvals.page(Approval.state != ApprovalState.PENDING, limit=PAGE)
@@ -31,7 +31,7 @@ def router() -> APIRouter:
     async def show_approval(
         request: Request, shell: CurrentShell, principal: ConsolePrincipal, approval_id: str
     ) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             approval = await ApprovalRepository(session, principal.tenant_id).get(approval_id)
         return shell.page(request, "approval.html", approval=approval, may_decide=principal.has(Role.ADMIN))
 
@@ -47,7 +47,7 @@ def router() -> APIRouter:
         if verdict not in ("approve", "reject") or confirmed != "yes":
             raise InvalidInput("Choose to approve or to reject, and confirm that you have read the arguments.")
         services = shell.services
-        async with services.db.transaction() as session:
+        async with services.db.transaction(principal.tenant_id) as session:
             approved = verdict == "approve"
             await settle(services.approvals, services.resumers, session, principal, approval_id, approved=approved)
         return RedirectResponse(APPROVALS, 303)

@@ -31,7 +31,7 @@ def router() -> APIRouter:
 
     @routes.post("")
     async def verify_chain(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             report = await verify(session, principal.tenant_id)
         return await _page(request, shell, principal, None, report)
 
@@ -41,7 +41,7 @@ def router() -> APIRouter:
 async def _page(
     request: Request, shell: Shell, principal: Principal, before: int | None, report: AuditReport | None
 ) -> Response:
-    async with shell.services.db.reading() as session:
+    async with shell.services.db.reading(principal.tenant_id) as session:
         rows = await _latest(session, principal.tenant_id, before)
     shown = [(row, orjson.loads(row.data)) for row in rows[:PAGE]]
     older = rows[PAGE - 1].seq if len(rows) > PAGE else None

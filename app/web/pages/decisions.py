@@ -37,7 +37,7 @@ def router() -> APIRouter:
         wanted = {"pack": pack, "action": action, "state": state}
         columns = {"pack": Decision.pack, "action": Decision.action, "state": Decision.state}
         conditions = [columns[name] == value for name, value in wanted.items() if value]
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             found = await DecisionRepository(session, principal.tenant_id).page(*conditions, cursor=cursor, limit=PAGE)
             subjects = await subjects_of(shell, session, principal, found.items)
             actions = await _actions(session, principal)
@@ -57,7 +57,7 @@ def router() -> APIRouter:
     async def show_decision(
         request: Request, shell: CurrentShell, principal: ConsolePrincipal, decision_id: str, notice: str = ""
     ) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             decision = await DecisionRepository(session, principal.tenant_id).get(decision_id)
             values = await _explanation(shell, session, principal, decision)
         return shell.page(request, "decision.html", judged=notice == "judged", **values)

@@ -41,7 +41,7 @@ def router() -> APIRouter:
         if confirmed != "yes":
             raise InvalidInput("Confirm that you want to change this switch.")
         services = shell.services
-        async with services.db.transaction() as session:
+        async with services.db.transaction(principal.tenant_id) as session:
             await services.flags.set(session, principal, name, parsed(value, spec))
         await services.flags.refresh()
         return RedirectResponse(FLAGS, 303)

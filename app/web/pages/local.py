@@ -29,7 +29,7 @@ def router(settings: Settings) -> APIRouter:
 def _add_outbox(routes: APIRouter) -> None:
     @routes.get("/outbox")
     async def outbox(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             mails = await list_outbox(session, principal.tenant_id, SHOWN)
         return shell.page(request, "outbox.html", mails=mails, shown=SHOWN)
 
@@ -38,7 +38,7 @@ def _add_calendar(routes: APIRouter) -> None:
     @routes.get("/calendar")
     async def calendar(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
         today = shell.services.clock() - timedelta(days=1)
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             bookings = await list_bookings(session, principal.tenant_id, today, SHOWN)
         return shell.page(request, "calendar.html", bookings=bookings, shown=SHOWN)
 
@@ -46,13 +46,13 @@ def _add_calendar(routes: APIRouter) -> None:
 def _add_contacts(routes: APIRouter) -> None:
     @routes.get("/contacts")
     async def contacts(request: Request, shell: CurrentShell, principal: ConsolePrincipal) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             found = await list_contacts(session, principal.tenant_id, SHOWN)
         return shell.page(request, "contacts.html", contacts=found, shown=SHOWN)
 
     @routes.get("/contacts/{contact_id}")
     async def contact(request: Request, shell: CurrentShell, principal: ConsolePrincipal, contact_id: str) -> Response:
-        async with shell.services.db.reading() as session:
+        async with shell.services.db.reading(principal.tenant_id) as session:
             found = await ContactRepository(session, principal.tenant_id).get(contact_id)
             notes = await list_notes(session, principal.tenant_id, contact_id, SHOWN)
         return shell.page(request, "contact.html", contact=found, notes=notes)

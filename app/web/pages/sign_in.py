@@ -76,7 +76,7 @@ async def _key_holder(shell: Shell, request: Request, secret: str) -> Principal 
 async def _signed_in(shell: Shell, request: Request, answer: Response, principal: Principal, *, by: str) -> Response:
     """The answer with a new session in it; the audit log tells that the console was opened."""
     services = shell.services
-    async with services.db.transaction() as session:
+    async with services.db.transaction(principal.tenant_id) as session:
         await services.audit.record(session, principal, "console.signed_in", principal.actor, {"by": by})
     life_s = round(shell.sessions.life.total_seconds())
     set_cookie(request, answer, SESSION_COOKIE, shell.sessions.issue(principal.actor), life_s, services.settings)

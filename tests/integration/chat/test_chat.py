@@ -207,7 +207,7 @@ async def test_what_is_wrong_before_the_first_word_is_an_ordinary_problem(servic
 
 async def test_the_kill_switch_stops_the_pack_before_the_first_word(service):
     flags = service.container.flags
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await flags.set(session, Principal("*", "operator", Role.ADMIN), "kill.chat", True, None)
     await flags.refresh()
     found = await ask(service, LEAVE, stream=True)
@@ -269,7 +269,7 @@ async def test_the_list_holds_every_bot_that_can_be_asked_in_pages(service):
 
 async def test_a_bot_answers_those_whom_it_is_meant_for(service):
     user = await signed_in(service, "ann")
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         clock = service.container.clock
         free = (await create_key(session, TENANT, Role.AGENT, Tier.FREE, "test", clock())).secret
     assert (await ask(service, LEAVE, who=bearer(free))).status_code == 200

@@ -7,8 +7,7 @@ import pytest
 
 from app.conversation.assistant import Assistant
 from app.governance.flags import KILL
-from app.governance.models import EVERY_TENANT
-from app.principal import Principal, Role
+from app.principal import EVERY_TENANT, Principal, Role
 from tests.support.model_stub import KEY, ModelStub, text
 from tests.support.service import TENANT, Service, running
 
@@ -82,7 +81,7 @@ async def test_a_changed_document_a_changed_bot_and_the_kill_switch_end_it_at_on
     await service.client.put("/v1/bots/docs", json={"passages": 2})
     assert (await ask(service)).json()["cache"] == "none"
     container = service.container
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         operator = Principal(EVERY_TENANT, "operator", Role.ADMIN)
         await container.flags.set(session, operator, f"{KILL}chat", True, TENANT)
     await container.flags.refresh()

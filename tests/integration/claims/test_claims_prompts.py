@@ -18,7 +18,7 @@ async def test_an_experiment_gives_each_member_an_arm_and_says_so(tmp_path):
     async with running(tmp_path, knowledge=False) as service:
         experiments = service.container.kit.experiments
         arms = [Arm(arm="now", weight=1), Arm(arm="short", weight=1, prompt_version=2)]
-        async with service.container.db.transaction() as session:
+        async with service.container.db.operator_transaction() as session:
             row = await experiments.create(session, ADMIN, "short-answers", "claims", arms)
             await experiments.start(session, ADMIN, row.id)
         versions = set()

@@ -72,7 +72,7 @@ async def test_fifty_open_turns_leave_the_one_connection_to_the_database_free(tm
         while stub.calls < 50:
             await asyncio.sleep(0.01)
         assert not any(turn.done() for turn in turns)
-        async with asyncio.timeout(5), container.db.reading(), container.db.transaction():
+        async with asyncio.timeout(5), container.db.operator_reading(), container.db.operator_transaction():
             pass
         gate.set()
         results = await asyncio.gather(*turns)

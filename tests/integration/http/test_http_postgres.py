@@ -11,6 +11,7 @@ from app.http.idempotency import Answer, Claim, InFlight, Repeats
 from app.http.models import IdempotencyKey
 from app.storage.base import Base
 from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from tests.support.http_app import Container, build, client_of, do_effect, effects, key_for
 
 pytest_plugins = ("tests.support.postgres",)
@@ -19,7 +20,7 @@ TABLES = [model.__table__ for model in (Tenant, ApiKey, IdempotencyKey)]
 
 @pytest.fixture
 async def db(fresh_postgres_url: str) -> AsyncIterator[Database]:
-    database = Database(fresh_postgres_url, pool_size=20)
+    database = Database(fresh_postgres_url, pool=ServerPool(size=20))
     async with database.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all, tables=TABLES)
     yield database
@@ -32,7 +33,7 @@ def repeats(db, clock) -> Repeats:
 
 
 async def work(db: Database, repeats: Repeats, claim: Claim, name: str, pause_s: float = 0) -> Answer:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         answer = Answer(201, (await do_effect(session, name)).model_dump_json())
         await repeats.complete(session, claim, answer)
         await asyncio.sleep(pause_s)

@@ -38,7 +38,7 @@ async def rival(service: Service) -> str:
 
 
 async def set_mode(service: Service, tool: str, mode: ToolMode | None) -> None:
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.tool_policies.set(session, ADMIN, tool, mode)
 
 
@@ -214,12 +214,12 @@ async def test_an_origin_that_is_none_is_refused_too(service):
 async def test_a_switch_stops_what_writes_and_not_what_reads(service):
     flags, db = service.container.kit.flags, service.container.db
     for name in ("kill.mcp", "kill.all"):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             await flags.set(session, ADMIN, name, True)
         await flags.refresh()
         assert "switched off" in said(await called(service, "submit_lead", **lead(email="off@example.org")))
         assert (await called(service, "list_leads"))["isError"] is False
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             await flags.set(session, ADMIN, name, False)
         await flags.refresh()
     assert await leads_of(service, "off@example.org") == []

@@ -13,6 +13,7 @@ from app.integrations.models import BookingCell, BookingRow, CrmContact, CrmNote
 from app.integrations.person import erase_person, export_person
 from app.storage.base import Base
 from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from tests.conftest import StillClock
 from tests.support.integrations import TENANT, slot
 
@@ -23,7 +24,7 @@ TABLES = (CrmContact, CrmWrite, CrmNote, BookingRow, BookingCell, OutboxMail)
 
 @pytest.fixture
 async def replicas(fresh_postgres_url: str) -> AsyncIterator[Sequence[Database]]:
-    databases = [Database(fresh_postgres_url, pool_size=CALLS) for _ in range(2)]
+    databases = [Database(fresh_postgres_url, pool=ServerPool(size=CALLS)) for _ in range(2)]
     async with databases[0].writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield databases
@@ -32,7 +33,7 @@ async def replicas(fresh_postgres_url: str) -> AsyncIterator[Sequence[Database]]
 
 
 async def counted(db: Database) -> dict[str, int | None]:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         return {table.__tablename__: await session.scalar(select(func.count()).select_from(table)) for table in TABLES}
 
 
@@ -93,9 +94,9 @@ async def test_a_person_is_exported_and_erased(replicas: Sequence[Database], clo
     await LocalCrm(db, clock).add_note(TENANT, ref, "Hi", key="n1")
     await LocalCalendar(db, clock).book(TENANT, slot(), EMAIL, "Demo", "", key="b1")
     await LocalOutbox(db, clock).send(TENANT, Mail(EMAIL, "Hi", "Hello"), key="m1")
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         exported = await export_person(session, TENANT, EMAIL)
         assert await erase_person(session, TENANT, EMAIL) == 4
     assert all(len(found) == 1 for found in exported.values())
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert not any((await export_person(session, TENANT, EMAIL)).values())

@@ -154,7 +154,7 @@ async def the_tenant_writes(me: Someone, _other: Someone, bot: str, pick: int) -
     assert (await me.tenant.call(bot, "PUT", f"/v1/bots/{bot}", json=settings)).status_code == 200
     flags = me.service.container.kit.flags
     admin = Principal(me.tenant.name, "test", Role.ADMIN)
-    async with me.service.container.db.transaction() as session:
+    async with me.service.container.db.operator_transaction() as session:
         await flags.set(session, admin, "retrieval.boosts", bool(pick % 4))
     await flags.refresh()
 

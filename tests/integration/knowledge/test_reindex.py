@@ -179,7 +179,7 @@ async def test_a_worse_candidate_or_one_that_was_not_compared_needs_force(servic
     report = (await ends(service, new, "ready"))["report"]
     assert 0 < report["active"]["ndcg_at_10"] <= 1
     # The figures of a candidate that lost the documents that answer.
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         worse = report | {"candidate": {"ndcg_at_10": 0.1, "recall_at_5": report["active"]["recall_at_5"]}}
         await session.execute(update(GenerationRow).where(GenerationRow.id == new).values(report=worse))
     refused = await service.client.post(f"{INDEX}/switch", json={"generation": new})

@@ -66,7 +66,7 @@ async def party(service: Service, mark: str) -> Party:
     kit = service.container.kit
     page = f"# Prices\n\nThe Operate plan costs €6.90 per sensor and month on annual billing: {mark} prices."
     await kit.ingestor.put(tenant, BOT, "pricing", "Operate plan prices", page)
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         admin = Principal(tenant, "test", Role.ADMIN)
         await service.container.tool_policies.set(session, admin, "crm_upsert", ToolMode.APPROVE)
     return Party(service, tenant, mark, headers)

@@ -119,7 +119,7 @@ async def test_a_kill_switch_holds_decisions_back_and_loses_none(
 
 async def flip(service: Service, *, on: bool) -> None:
     flags = service.container.flags
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await flags.set(session, ADMIN, "kill.leads", on)
     await flags.refresh()
 
@@ -179,7 +179,7 @@ async def test_a_parked_write_goes_on_by_a_persons_word(service: Service) -> Non
     made = (await service.client.post("/v1/leads", json=lead())).json()
     [detail] = await service.decided([made["lead"]["id"]])
     decision_id = detail["decisions"][0]
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         mails = EffectRow.key == f"{decision_id}:email_send"
         await session.execute(update(EffectRow).where(mails).values(state=EffectState.PARKED, error="cut off"))
         await session.execute(update(Decision).where(Decision.id == decision_id).values(state=DecisionState.FAILED))
@@ -193,7 +193,7 @@ async def test_a_parked_write_goes_on_by_a_persons_word(service: Service) -> Non
     async with asyncio.timeout(30):
         while (await service.explain(decision_id))["state"] != "done":
             await asyncio.sleep(0.05)
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         assert len(await list_outbox(session, TENANT, limit=50)) == 1
 
 
@@ -211,7 +211,7 @@ async def test_a_lead_that_no_model_decided_goes_to_a_person_and_can_be_tried_ag
         assert found["decisions"] == []
         assert "could not decide" in found["timeline"][-1]["summary"]
         stub.faults.clear()
-        async with service.container.db.transaction() as session:
+        async with service.container.db.operator_transaction() as session:
             assert await LeadService(service.container.kit).decide_again(session, ADMIN) == 1
         [again] = await service.decided([made["lead"]["id"]])
         assert (await service.explain(again["decisions"][0]))["versions"]["model"].startswith("stub")

@@ -43,9 +43,9 @@ def decider(service) -> Decider:
 
 async def store(service, *bodies: LeadIn) -> list[tuple[str, str]]:
     """The ids of the leads and of their first messages."""
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         ids, _ = await LeadService(service.container.kit).create_many(session, AGENT, bodies)
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         query = select(LeadMessage.lead_id, LeadMessage.id).where(LeadMessage.lead_id.in_(ids)).order_by(LeadMessage.id)
         return [tuple(row) for row in await session.execute(query)]
 
@@ -58,7 +58,7 @@ async def test_two_decisions_at_the_same_moment_are_one(service, decider):
     [(lead_id, message_id)] = await store(service, *bodies(1))
     ids = await asyncio.gather(*(decider.decide(WORKER, lead_id, message_id) for _ in range(4)))
     assert len(set(ids)) == 1
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         assert await session.scalar(select(func.count()).select_from(Decision)) == 1
         made = select(func.count()).select_from(AuditEntry).where(AuditEntry.action == "decision.made")
         assert await session.scalar(made) == 1
@@ -72,7 +72,7 @@ async def test_a_message_of_another_lead_is_not_decided_upon(service, decider):
 
 async def test_the_history_ends_at_the_message_however_many_follow(service):
     [(lead_id, first)] = await store(service, *bodies(1))
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         messages = MessageRepository(session, TENANT)
         later = [
             messages.write(lead_id, Direction.INBOUND, f"More {n}", None, service.container.clock()) for n in range(9)
@@ -86,7 +86,7 @@ async def test_the_history_ends_at_the_message_however_many_follow(service):
 
 async def test_a_lead_that_is_gone_takes_its_decision_with_it(service, decider):
     [(lead_id, _)] = await store(service, *bodies(1))
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         leads = LeadRepository(session, TENANT)
         await leads.scored(lead_id, 0.25, service.container.clock())
         assert (await leads.get(lead_id)).score == 0.25
@@ -104,7 +104,7 @@ async def test_a_decision_is_carried_out_for_its_own_tenant_only(service, decide
 
 async def test_a_batch_has_one_entry_of_audit_a_lead_in_an_unbroken_chain(service):
     stored = await store(service, *bodies(7))
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         query = select(AuditEntry.subject).where(AuditEntry.action == "lead.created").order_by(AuditEntry.seq)
         assert list(await session.scalars(query)) == [lead_id for lead_id, _ in stored]
         assert (await verify(session, TENANT)).ok

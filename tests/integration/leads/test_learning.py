@@ -35,7 +35,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 async def remember(service: Service, outcomes: int) -> None:
     """Leads whose chance is their score: the upper half converts more often."""
     now = service.container.clock()
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         for n in range(outcomes):
             score = n / outcomes
             one = Lead(
@@ -84,12 +84,12 @@ async def test_a_proposal_is_stored_and_changes_nothing_until_it_is_put_in_force
     assert found.outcomes == 400
     assert found.value_after >= found.value_before
     assert found.after["pursue"] > found.before["pursue"]
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         assert (await policy_in_force(session, TENANT))[0] == 0
     with pytest.raises(Forbidden):
         await learning.activate(Principal(TENANT, "agent", Role.AGENT), found.version)
     await learning.activate(ADMIN, found.version)
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         version, thresholds = await policy_in_force(session, TENANT)
     assert (version, thresholds.pursue) == (found.version, found.after["pursue"])
 
@@ -122,14 +122,14 @@ async def scored(service: Service) -> str:
     kit = service.container.kit
     enrichment = Enrichment(language="en", email_kind="company", domain="example.org", signals=())
     made = (await service.client.get("/v1/leads")).json()["items"][0]
-    async with kit.ports.db.reading() as session:
+    async with kit.ports.db.operator_reading() as session:
         row = await LeadRepository(session, TENANT).get(made["id"])
     return (await Scorer(kit, lead_rules()).score(TENANT, row, enrichment)).version
 
 
 async def test_an_experiment_gives_each_arm_its_prompt(service: Service) -> None:
     kit = service.container.kit
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         arms = [Arm(arm="old", weight=1), Arm(arm="new", weight=1, prompt_version=2)]
         row = await kit.experiments.create(session, ADMIN, "brevity", "leads", arms)
         await kit.experiments.start(session, ADMIN, row.id)
@@ -144,7 +144,7 @@ async def test_an_experiment_gives_each_arm_its_prompt(service: Service) -> None
 
 async def test_an_experiment_on_versions_that_do_not_exist_is_refused(service: Service) -> None:
     kit = service.container.kit
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         await check_arms(kit, session, ADMIN, [Arm(arm="old", weight=1), Arm(arm="new", weight=1, prompt_version=2)])
         for arm in (Arm(arm="new", weight=1, prompt_version=99), Arm(arm="new", weight=1, policy_version=99)):
             with pytest.raises(NotFound, match="99"):

@@ -84,7 +84,7 @@ async def assert_tombstone(service: Service, counts: dict[str, int]) -> None:
     assert mark in entries[0]["data"]
     assert f'"leads":{counts["leads"]}' in entries[0]["data"]
     assert not [text for text in PERSON.told if text in str(entries).lower()]
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         assert (await verify(session)).ok
 
 
@@ -115,7 +115,7 @@ def in_redis(server: RedisServer) -> set[str]:
 async def test_work_under_way_ends_cleanly_and_what_it_left_goes_too(tmp_path: Path) -> None:
     async with running(made(tmp_path), knowledge=False, erase_again_s=0) as service:
         kit = service.container.kit
-        async with service.container.db.transaction() as session:
+        async with service.container.db.operator_transaction() as session:
             await kit.flags.set(session, ADMIN, "kill.leads", True)
         await kit.flags.refresh()
         body = {"name": PERSON.name, "email": PERSON.email, "message": "Call me", "external_id": "crm-1"}
@@ -124,10 +124,10 @@ async def test_work_under_way_ends_cleanly_and_what_it_left_goes_too(tmp_path: P
         assert (await service.client.delete(path_of(PERSON.email))).json()["erased"]["leads"] == 3
         # The erasure's own job would take a job that names the lead with it.
         await erased_for_good(service)
-        async with service.container.db.transaction() as session:
+        async with service.container.db.operator_transaction() as session:
             await kit.flags.set(session, ADMIN, "kill.leads", False)
         await kit.flags.refresh()
-        async with service.container.db.transaction() as session:
+        async with service.container.db.operator_transaction() as session:
             await kit.jobs.enqueue(
                 session, "leads.decide", {**payload, "message_id": sent["message_id"]}, job_id="late"
             )

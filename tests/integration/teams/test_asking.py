@@ -115,7 +115,7 @@ async def test_every_member_has_its_tools_where_all_is_allowed(house: Service) -
 async def test_a_question_whose_server_died_is_not_under_way_for_ever(house: Service) -> None:
     found = await ask(house)
     long_ago = house.container.clock() - timedelta(hours=1)
-    async with house.container.db.transaction() as session:
+    async with house.container.db.operator_transaction() as session:
         lost = {"state": "running", "answer": {}, "created_at": long_ago}
         await session.execute(update(TeamQuestion).where(TeamQuestion.id == found["id"]).values(**lost))
     shown = (await house.client.get(f"/v1/teams/questions/{found['id']}")).json()
@@ -128,7 +128,7 @@ async def test_what_was_asked_about_a_person_is_given_out_and_erased(house: Serv
     named = await ask(house, question="Who?", subject="Mira.Holm@auroradairy.example")
     quoted = await ask(house, subject="aurora-dairy")
     store, known = TeamQuestionsOfPerson(), Aliases([Alias(Kind.EMAIL, "mira.holm@auroradairy.example")])
-    async with house.container.db.transaction() as session:
+    async with house.container.db.operator_transaction() as session:
         found = {alias.value for alias in await store.aliases(session, TENANT, known)}
         assert found >= {named["id"], quoted["id"]}
         assert other["id"] not in found

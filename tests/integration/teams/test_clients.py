@@ -230,7 +230,7 @@ def scoring_over(service: Service, crm: Crm) -> Scoring:
 
 
 async def row_of(service: Service, name: str) -> Client:
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         found = await session.scalar(select(Client).where(Client.external_id == name))
     assert found is not None
     return found
@@ -294,12 +294,12 @@ async def test_the_night_scores_each_client_once_a_day_and_one_failure_stops_nob
     assert (first["failed"], first["scored"]) == (1, 1)
     again = (await jobs.batch((await row_of(service, f"{name}-a")).id[:-1]))["counts"]
     assert again == {"failed": 1, "passed": 1}
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.flags.set(session, ADMIN, "kill.teams", True)
     await service.container.flags.refresh()
     stopped = (await jobs.batch((await row_of(service, f"{name}-a")).id[:-1]))["counts"]
     assert stopped == {"passed": 2}
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await service.container.flags.set(session, ADMIN, "kill.teams", False)
     await service.container.flags.refresh()
 
@@ -307,7 +307,7 @@ async def test_the_night_scores_each_client_once_a_day_and_one_failure_stops_nob
 async def test_the_nights_job_runs_over_every_client(service: Service, name: str) -> None:
     await put(service, a_client(service, name))
     kit = service.container.kit
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await kit.jobs.enqueue(session, HEALTH_JOB, {"scheduled_at": "now"}, job_id=f"night-{name}")
 
     async def done() -> bool:

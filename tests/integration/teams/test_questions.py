@@ -211,14 +211,14 @@ async def test_a_flag_gives_members_tools_of_other_servers(house: Service) -> No
     kit = house.container.kit
     mounted = reading("mcp_hub_issues", [{"id": "88", "title": "Late"}])
     parts = {"teams_tickets": looks_up("mcp_hub_issues", answer("Issue 88.", ["88"]))}
-    async with house.container.db.transaction() as session:
+    async with house.container.db.operator_transaction() as session:
         await kit.flags.set(session, Principal(TENANT, "t", Role.ADMIN), "teams.also_tools", "tickets:mcp_hub_*")
     await kit.flags.refresh()
     try:
         found = await ask(await crew(house, playing(**parts), tools=[mounted]))
         assert [row.id for row in by_member(found)["tickets"].evidence] == ["2:88"]
     finally:
-        async with house.container.db.transaction() as session:
+        async with house.container.db.operator_transaction() as session:
             await kit.flags.set(session, Principal(TENANT, "t", Role.ADMIN), "teams.also_tools", "")
         await kit.flags.refresh()
 
@@ -249,7 +249,7 @@ async def test_switched_off_or_for_an_end_user_there_is_no_answer(house: Service
     with pytest.raises(Exception, match="role 'agent'"):
         await service.ask(Principal(TENANT, "u", Role.USER, user_id="u"), "crew", QuestionIn(question=QUESTION))
     for value in (True, False):
-        async with house.container.db.transaction() as session:
+        async with house.container.db.operator_transaction() as session:
             await kit.flags.set(session, Principal(TENANT, "t", Role.ADMIN), "kill.teams", value)
         await kit.flags.refresh()
         if value:

@@ -37,13 +37,13 @@ async def allocate(desk: Desk, run_id: str) -> RunAnswered:
 
 
 async def again(desk: Desk, run_id: str) -> AllocationOut:
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         return await Allocations(desk.kit).ask(session, AGENT, run_id)
 
 
 async def allocations(desk: Desk, run_id: str) -> list[AllocationOut]:
     """The newest first."""
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         return (await Allocations(desk.kit).page(session, AGENT, run_id, None, 50)).items
 
 
@@ -158,7 +158,7 @@ async def test_a_kill_switch_stops_the_allocation_where_it_is_and_it_goes_on_aft
 
 
 async def release_of(desk: Desk, run_id: str, customer_id: str, treatment: str) -> None:
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         wanted = ReservationFilter(treatment=treatment, customer=customer_id, run_id=run_id)
         [one] = (await desk.reservations.page(session, AGENT, wanted, None, 10)).items
     await desk.release(one.id)
@@ -250,7 +250,7 @@ async def test_a_held_unit_moves_to_whoever_is_worth_more(desk):
 
 
 async def reservation(desk: Desk, run_id: str, customer_id: str) -> str:
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         wanted = ReservationFilter(customer=customer_id, run_id=run_id)
         [one] = (await desk.reservations.page(session, AGENT, wanted, None, 10)).items
     return one.id
@@ -314,7 +314,7 @@ async def test_a_plan_is_the_same_when_it_is_read_back(desk):
     await desk.open()
     run_id = await desk.run(await offers(desk, 1))
     await allocate(desk, run_id)
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         [row] = (await session.scalars(select(Allocation))).all()
     assert row.plan == "", "what is carried out needs no plan"
 
@@ -344,7 +344,7 @@ async def test_groups_that_no_floor_names_are_one(desk):
     people = await desk.customers(5)
     groups = {who: f"g{place}" for place, who in enumerate(people)}
     run_id = await desk.run({who: {"email": 1.0} for who in people}, groups=groups)
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         run, (_, catalogue) = await session.get_one(Run, run_id), await in_force(session, TENANT)
     problem = (await allocation_data.Loader(desk.db, run, catalogue, desk.today).load({})).problem
     assert sorted(problem.group_names) == ["", "g1"]

@@ -41,7 +41,7 @@ async def allocated(service: Service, nets: list[float]) -> tuple[str, list[str]
     people = some_customers(len(nets), service.container.clock(), tenant_id=TENANT)
     now = service.container.clock()
     run = a_run(RunState.ALLOCATING, now)
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await session.execute(insert(Customer), people)
         session.add(run)
         await session.flush()
@@ -49,7 +49,7 @@ async def allocated(service: Service, nets: list[float]) -> tuple[str, list[str]
         await session.execute(insert(Result), rows)
     asked = RunAsked(TENANT, run.id, "worker")
     await service.container.kit.messenger.ask(ALLOCATION, asked, key=run.id, timeout_s=WAIT_S)
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         row = await session.get_one(Run, run.id)
         row.state, row.finished_at = RunState.DONE, now
     return run.id, [who["id"] for who in people]

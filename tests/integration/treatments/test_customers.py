@@ -62,11 +62,11 @@ class House:
         return await self.call("POST", OUTCOMES, status, json=list(outcomes))
 
     async def rows(self, model: Any) -> list[Any]:
-        async with self.service.container.db.reading() as session:
+        async with self.service.container.db.operator_reading() as session:
             return list(await session.scalars(select(model).where(model.tenant_id == self.tenant).order_by(model.id)))
 
     async def add(self, *rows: Any) -> None:
-        async with self.service.container.db.transaction() as session:
+        async with self.service.container.db.operator_transaction() as session:
             for row in rows:
                 row.tenant_id = self.tenant
                 session.add(row)
@@ -275,7 +275,7 @@ async def test_a_broken_customer_is_set_aside_and_the_others_go_on(house: House)
         {"worth_micros": -5},
         {"attributes": {"a": 1e300}},
     )
-    async with house.service.container.db.transaction() as session:
+    async with house.service.container.db.operator_transaction() as session:
         for row, values in zip(rows, broken, strict=False):
             await session.execute(update(Customer).where(Customer.id == row.id).values(**values))
     answered = await house.data(await house.run())

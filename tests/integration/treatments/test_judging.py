@@ -36,7 +36,7 @@ async def judged(desk: Desk) -> str:
     """60 got a call and 30 succeeded, 40 waited and 4 did, 50 were held back and 5 did; 10 more told nothing."""
     called, waiting, control = [await desk.customers(number) for number in (70, 40, 50)]
     run_id = await desk.run({who: {"call_back": 2} for who in [*called, *waiting]} | {who: {} for who in control})
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         changed = update(Result).where(Result.customer_id.in_(called))
         await session.execute(changed.values(state="allocated", treatment="call_back"))
         await session.execute(update(Result).where(Result.customer_id.in_(waiting)).values(state="queued"))
@@ -49,7 +49,7 @@ async def judged(desk: Desk) -> str:
 async def test_all_whom_the_run_decided_about_are_held_against_those_held_back(desk):
     run_id = await judged(desk)
     stage = EvaluationStage(desk.kit)
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         found = await stage.show(session, AGENT, run_id)
     arms = {arm.name: (arm.customers, arm.known, arm.successes, arm.value_usd) for arm in found.arms}
     assert arms == {
@@ -64,7 +64,7 @@ async def test_all_whom_the_run_decided_about_are_held_against_those_held_back(d
     assert [(one.arm, round(one.success, 9)) for one in found.by_treatment] == [("call_back", 0.4)]
     answer = await stage.handle(RunAsked(TENANT, run_id, "worker"))
     assert answer.note == found.note
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         kept = (await session.get_one(Run, run_id)).evaluation
     assert kept["uplift"]["success"] == pytest.approx(0.24)
 
@@ -74,7 +74,7 @@ async def test_nothing_is_said_before_an_outcome_is_known(desk):
     run_id = await desk.run({people[0]: {"call_back": 2}, people[1]: {}})
     stage = EvaluationStage(desk.kit)
     assert (await stage.handle(RunAsked(TENANT, run_id, "worker"))).note == "No outcome is known yet."
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         found = await stage.show(session, AGENT, run_id)
         assert (await session.get_one(Run, run_id)).evaluation is None
     assert (found.uplift.success, found.uplift.enough) == (None, False)
@@ -89,7 +89,7 @@ async def test_demand_is_counted_by_utc_day_and_told_with_its_error(desk):
         await desk.run({who: {"call_back": 2, "email": 1} for who in wanted})
         await desk.outcomes("", people[:1], "email", 1)
         desk.clock.advance(days=1)
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         found = await demand(session, TENANT, desk.today)
         told = await forecasts(session, desk.kit, AGENT, 7)
     first = desk.today - timedelta(days=30)

@@ -34,13 +34,13 @@ async def calls(desk: Desk, number: int) -> dict[str, dict[str, float]]:
 
 
 async def queue(desk: Desk, run_id: str, cursor: str | None = None, limit: int = 50) -> QueueOut:
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         return await Queue(desk.kit).page(session, AGENT, run_id, cursor, limit)
 
 
 async def reserved(desk: Desk, run_id: str, state: str) -> list[str]:
     """Ids of reservations of the run, the newest first."""
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         wanted = ReservationFilter(run_id=run_id, state=state)
         return [one.id for one in (await desk.reservations.page(session, AGENT, wanted, None, 50)).items]
 

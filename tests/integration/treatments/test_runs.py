@@ -35,7 +35,7 @@ async def work(db: Database) -> AsyncIterator[Bench]:
 
 
 async def steer(work: Bench, verb: str, run_id: str, *more: object) -> None:
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await getattr(work.service, verb)(session, ADMIN, run_id, *more)
 
 
@@ -104,7 +104,7 @@ async def test_never_more_chunks_are_under_way_than_lanes(work: Bench) -> None:
     gate = Gate(work, after=0)
     run_id = await work.start(control_share=0)
     await until(lambda: gate.waiting == work.lanes.number, "every lane has a chunk")
-    async with work.db.reading() as session:
+    async with work.db.operator_reading() as session:
         chunks = await session.scalar(select(func.count()).select_from(RunChunk))
     assert chunks == (await work.run(run_id)).chunks_open == work.lanes.number == 2
     gate.open()
@@ -182,7 +182,7 @@ async def test_an_error_that_passes_is_tried_again_without_anyone_set_aside(work
 
 async def test_only_the_poison_customer_is_set_aside_with_the_reason(work: Bench) -> None:
     await work.customers(250)
-    async with work.db.reading() as session:
+    async with work.db.operator_reading() as session:
         poison = set((await session.scalars(select(Customer.id).where(Customer.external_id.in_(["c7", "c133"])))).all())
     work.agents.before = failing(ValueError("no such plan"), poison)
     run_id = await work.start(control_share=0)
@@ -196,7 +196,7 @@ async def test_only_the_poison_customer_is_set_aside_with_the_reason(work: Bench
 
 async def test_input_that_is_refused_is_halved_at_once(work: Bench) -> None:
     await work.customers(3)
-    async with work.db.reading() as session:
+    async with work.db.operator_reading() as session:
         poison = {(await session.scalars(select(Customer.id).where(Customer.external_id == "c1"))).one()}
     work.agents.before = failing(InvalidInput("Its plan is unknown."), poison)
     run_id = await work.start(control_share=0)
@@ -226,7 +226,7 @@ async def test_what_stops_everybody_pauses_the_run_until_it_may_be_back(
     assert run.resume_at - before >= timedelta(seconds=wait)
     work.agents.before = None
     assert await sweep(work) == 0
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await session.execute(update(Run).values(resume_at=before))
     assert await sweep(work) == 1
     await work.reaches(run_id, "done")
@@ -254,7 +254,7 @@ async def test_a_kill_switch_pauses_and_the_sweep_goes_on_once_it_is_off(work: B
     run = await work.reaches(run_id, "paused")
     assert run.reason == "A kill switch stops treatments."
     work.killed.clear()
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await session.execute(update(Run).values(resume_at=run.created_at))
     await sweep(work)
     await work.reaches(run_id, "done")
@@ -268,7 +268,7 @@ async def test_a_kill_switch_stops_the_allocation_too(work: Bench) -> None:
     run = await work.reaches(run_id, "paused")
     assert (run.reason, run.finished, work.agents.allocated) == ("A kill switch stops treatments.", 50, [])
     work.agents.switched_off = False
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await session.execute(update(Run).values(resume_at=run.created_at))
     await sweep(work)
     await work.reaches(run_id, "done")
@@ -289,7 +289,7 @@ async def test_no_priority_of_one_tenant_goes_before_another_tenants_first_run(w
     first = await work.start(priority=0)
     await until(lambda: gate.waiting == work.lanes.number, "every lane has a chunk")
     second, urgent = await work.start(), await work.start(priority=9)
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         other = Run(id="run_x", tenant_id="rival", priority=0, chunks_open=0)
         await work.lanes.enqueue(session, other, "treatments.start", "j", {})
     gate.open()
@@ -330,7 +330,7 @@ async def test_the_sweep_looks_at_all_runs_also_where_one_cannot_be_looked_at(
     for run_id in started:
         run = await work.reaches(run_id, "paused")
     work.killed.clear()
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await session.execute(update(Run).values(resume_at=run.created_at))
         await session.execute(update(Run).where(Run.id == started[1]).values(resume_at=None))
         await session.execute(update(Run).where(Run.id == started[2]).values(state="no such state"))
@@ -347,11 +347,11 @@ async def test_of_each_tenant_the_newest_runs_are_evaluated(work: Bench, monkeyp
     ended = [await work.start(allocate=False) for _ in range(3)]
     for run_id in ended:
         await work.reaches(run_id, "done")
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await session.execute(update(Run).where(Run.id == ended[0]).values(tenant_id="rival"))
     found = await Sweep(work.kit, work.lanes).lately_done()
     assert [run.id for run in found] == [ended[2], ended[1], ended[0]]
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         await session.execute(update(Run).values(tenant_id=TENANT))
     assert [run.id for run in await Sweep(work.kit, work.lanes).lately_done()] == [ended[2], ended[1]]
 
@@ -361,7 +361,7 @@ async def test_the_rate_leaves_out_the_time_for_which_it_stood_still(work: Bench
     run_id = await work.start()
     await work.reaches(run_id, "done")
     now = work.kit.ports.clock()
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         run = await session.get_one(Run, run_id)
         run.active_since = now - timedelta(seconds=5)
         chunks = (await session.scalars(select(RunChunk).order_by(RunChunk.number))).all()
@@ -375,7 +375,7 @@ async def test_a_repeated_step_adds_nothing(work: Bench) -> None:
     await work.customers(150)
     run_id = await work.start(control_share=0)
     await work.reaches(run_id, "done")
-    async with work.db.reading() as session:
+    async with work.db.operator_reading() as session:
         chunks = (await session.scalars(select(RunChunk))).all()
     assert [await work.chunks.work(TENANT, run_id, chunk.id) for chunk in chunks] == ["repeated"] * 2
     await once_each(work, run_id, 150)
@@ -386,7 +386,7 @@ async def test_two_that_work_on_one_chunk_at_a_time_write_it_once(work: Bench) -
     gate = Gate(work, after=0)
     run_id = await work.start(control_share=0)
     await until(lambda: gate.waiting == 1, "the chunk is under way")
-    async with work.db.reading() as session:
+    async with work.db.operator_reading() as session:
         chunk = (await session.scalars(select(RunChunk))).one()
     second = asyncio.create_task(work.chunks.work(TENANT, run_id, chunk.id))
     await until(lambda: gate.waiting == 2, "both are under way")
@@ -401,7 +401,7 @@ async def test_a_chunk_whose_job_is_gone_gets_another_one(work: Bench) -> None:
     gate = Gate(work, after=0)
     run_id = await work.start(control_share=0)
     await until(lambda: gate.waiting == 2, "both chunks are under way")
-    async with work.db.reading() as session:
+    async with work.db.operator_reading() as session:
         chunks = (await session.scalars(select(RunChunk))).all()
     for chunk in chunks:
         await work.jobs.cancel(f"treatments.chunk:{chunk.id}:1")
@@ -416,7 +416,7 @@ async def test_a_customer_over_whom_the_process_dies_twice_is_set_aside(work: Be
     gate = Gate(work, after=0)
     run_id = await work.start(control_share=0)
     await until(lambda: gate.waiting == 1, "the chunk is under way")
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         [one, *_] = (await session.scalars(select(Customer.id).order_by(Customer.id))).all()
         await session.execute(update(RunChunk).values(alone=True, trying=one, deaths=1))
         chunk_id = (await session.scalars(select(RunChunk.id))).one()
@@ -435,7 +435,7 @@ async def test_customers_erased_meanwhile_are_left_out(work: Bench) -> None:
     gate = Gate(work, after=0)
     run_id = await work.start(control_share=0)
     await until(lambda: gate.waiting == 1, "the chunk is under way")
-    async with work.db.transaction() as session:
+    async with work.db.operator_transaction() as session:
         gone = (await session.scalars(select(Customer).where(Customer.external_id == "c42"))).one()
         await session.delete(gone)
     gate.open()
@@ -464,6 +464,6 @@ async def test_a_run_without_a_catalogue_or_customers_is_refused(db: Database) -
         await work.catalogue()
         with pytest.raises(InvalidInput, match="no customers yet"):
             await work.start()
-        async with db.reading() as session:
+        async with db.operator_reading() as session:
             assert (await session.scalars(select(Run))).all() == []
             assert (await session.scalars(select(Result))).all() == []

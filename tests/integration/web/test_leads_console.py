@@ -142,7 +142,7 @@ async def test_a_further_message_and_an_outcome_are_recorded(service):
         assert "converted" in (await agent.get(place)).text
         for wrong in ({"kind": "perhaps"}, {"kind": "converted", "value_usd": "-1"}, {}):
             assert (await agent.post(f"{place}/outcome", wrong)).status_code == 422
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         outcomes = [row async for row in await session.stream_scalars(LeadOutcome.__table__.select())]
     assert len(outcomes) == 1
 
@@ -161,7 +161,7 @@ async def test_a_judgement_is_recorded_for_its_decision(service):
         assert "<script>" not in page
         assert (await agent.post(f"/console/leads/decisions/{decision}/feedback", {})).status_code == 422
         assert (await agent.post("/console/leads/decisions/dec_unknown/feedback", form)).status_code == 404
-    async with service.container.db.reading() as session:
+    async with service.container.db.operator_reading() as session:
         rows = (await session.execute(LeadFeedback.__table__.select())).mappings().all()
     assert [(row["decision_id"], row["thumb"], row["correct_action"]) for row in rows] == [
         (decision, "down", "escalate")
@@ -226,7 +226,7 @@ async def test_an_approval_given_in_the_console_sends_the_letter(tmp_path):
 
 async def test_a_decision_whose_stored_form_is_broken_is_an_error_page_and_no_crash(service):
     found = await decided(service)
-    async with service.container.db.transaction() as session:
+    async with service.container.db.operator_transaction() as session:
         await session.execute(Decision.__table__.update().values(inputs={"unheard": True}))
     async with signed_in(service, Role.VIEWER) as viewer:
         answer = await viewer.get(f"/console/decisions/{found['decisions'][0]}")

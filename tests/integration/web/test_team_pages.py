@@ -77,7 +77,7 @@ async def test_a_question_that_is_under_way_asks_for_itself(house: Service) -> N
         place = await asked(agent)
         mine = TeamQuestion.id == place.rpartition("/")[2]
         now = house.container.clock()
-        async with house.container.db.transaction() as session:
+        async with house.container.db.operator_transaction() as session:
             await session.execute(
                 update(TeamQuestion).where(mine).values(state=QuestionState.RUNNING, answer={}, created_at=now)
             )

@@ -179,7 +179,7 @@ async def parked(db: Database, clock: StillClock, outside: Outside) -> EffectRow
     await die_at("after claim", outside, db, clock)
     clock.advance(seconds=LEASE_S)
     await come_back(outside, db, clock)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert (await count_waiting(session)).parked == 1
         return (await EffectRepository(session, AGENT.tenant_id).parked())[0]
 
@@ -191,7 +191,7 @@ async def test_a_persons_word_settles_a_parked_write(
     outside = Outside(idempotent=False)
     effect = await parked(db, clock, outside)
     room = build_room(db, clock, tools=[outside.tool()])
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await settle_parked(session, ADMIN, room.audit, clock, effect.id, happened=happened)
     assert (await one(room)).state is OutcomeState.DONE
     assert outside.runs == runs
@@ -204,12 +204,12 @@ async def test_only_a_parked_write_of_the_own_tenant_can_be_settled_and_by_an_ad
     room = build_room(db, clock)
     for who, error in ((VIEWER, Forbidden), (AGENT, Forbidden), (STRANGER, NotFound)):
         with pytest.raises(error):
-            async with db.transaction() as session:
+            async with db.operator_transaction() as session:
                 await settle_parked(session, who, room.audit, clock, effect.id, happened=True)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await settle_parked(session, ADMIN, room.audit, clock, effect.id, happened=True)
     with pytest.raises(Conflict, match="is done"):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             await settle_parked(session, ADMIN, room.audit, clock, effect.id, happened=False)
 
 
@@ -219,12 +219,12 @@ async def test_a_persons_writes_can_be_given_out_and_erased(db: Database, clock:
     await allow(room, "send")
     await one(room)
     await room.executor.execute(AGENT, "dec_2", [ToolCallPlan("send", {"body": "other"}, "dec_2:send")])
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         exported = await export_subjects(session, AGENT.tenant_id, ["dec_1"])
         assert [entry["args"] for entry in exported] == [{"to": "lead@acme.example", "body": "hello"}]
         assert await export_subjects(session, STRANGER.tenant_id, ["dec_1"]) == []
         assert await erase_subjects(session, AGENT.tenant_id, ["dec_1"]) == 1
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         rows = (await session.scalars(select(EffectRow).order_by(EffectRow.key))).all()
     assert [(row.args.get("body"), row.state) for row in rows] == [(None, EffectState.DONE), ("other", "done")]
     await one(room)

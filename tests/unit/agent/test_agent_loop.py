@@ -131,7 +131,7 @@ async def test_an_obedient_model_that_a_text_talks_into_a_write_writes_nothing(
     assert result.answer.action == "respond"
     assert "only the program calls it" in told(model.asked[-1])[-1]["error"]
     assert room.count("tool_calls_total", tool="send", outcome="denied") == 1
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         entries = (await session.scalars(select(AuditEntry).order_by(AuditEntry.seq))).all()
     assert (entries[-1].action, entries[-1].subject) == ("tool.denied", "lead_1")
 

@@ -106,7 +106,7 @@ async def test_nothing_is_allowed_that_no_row_allows(db: Database, clock: StillC
     assert "allow list" in outcomes[0].error
     assert outside.runs == 0
     assert room.count("tool_calls_total", tool="unknown", outcome="denied") == 1
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         denied = await session.scalars(select(AuditEntry.action).where(AuditEntry.tenant_id == AGENT.tenant_id))
         assert list(denied) == ["tool.denied", "tool.denied"]
 
@@ -281,7 +281,7 @@ async def waiting(db: Database, clock: StillClock, outside: Outside) -> tuple[Ro
         plan = ToolCallPlan("send", {"body": body}, "k1")
         outcome = (await room.executor.execute(AGENT, "dec_1", [plan]))[0]
         assert outcome.state is OutcomeState.WAITING_APPROVAL
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         approval = (await session.scalars(select(Approval))).one()
         assert (await count_waiting(session)).pending == 1
     return room, approval.id
@@ -289,7 +289,7 @@ async def waiting(db: Database, clock: StillClock, outside: Outside) -> tuple[Ro
 
 async def decide(room: Room, approval_id: str, *, approve: bool = True, by: Any = ADMIN) -> Approval:
     decision = room.executor.approvals.approve if approve else room.executor.approvals.reject
-    async with room.db.transaction() as session:
+    async with room.db.operator_transaction() as session:
         return await decision(session, by, approval_id)
 
 
@@ -310,7 +310,7 @@ async def test_a_second_decision_is_a_conflict_whichever_it_is(db: Database, clo
     for approve in (True, False):
         with pytest.raises(Conflict, match="already approved, by key_admin"):
             await decide(room, approval_id, approve=approve, by=ADMIN)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         actions = list(await session.scalars(select(AuditEntry.action).order_by(AuditEntry.seq)))
     assert actions == ["tool.policy", "approval.requested", "approval.approved"]
 

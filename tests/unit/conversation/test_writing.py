@@ -25,10 +25,10 @@ class CountedDatabase:
         self.gate = asyncio.Event()
 
     @asynccontextmanager
-    async def transaction(self):
+    async def operator_transaction(self):
         self.transactions += 1
         await self.gate.wait()
-        async with self._db.transaction() as session:
+        async with self._db.operator_transaction() as session:
             yield session
 
 
@@ -61,7 +61,7 @@ def decision(clock, tenant: str = "acme", **fields: Any) -> tuple[dict[str, Any]
 
 
 async def ids(db, model=Decision, column="id") -> set[str]:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         return set(await session.scalars(select(getattr(model, column))))
 
 
@@ -77,7 +77,7 @@ async def test_what_ends_while_another_is_written_shares_the_next_transaction(db
     await asyncio.gather(first, *others)
     assert counted.transactions == 2
     assert await ids(db) == await ids(db, AuditEntry, "subject") == {row["id"] for row, _ in made}
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         report = await verify(session)
     assert (report.ok, report.entries) == (True, 5)
 

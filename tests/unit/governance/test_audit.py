@@ -32,14 +32,14 @@ def admin(tenant: str = "acme") -> Principal:
 
 async def write(db: Database, clock: StillClock, tenant: str, number: int) -> None:
     audit = Audit(clock)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         for step in range(number):
             await audit.record(session, admin(tenant), "lead.decided", f"lead_{step}", {"step": step})
             clock.advance(seconds=1)
 
 
 async def checked(db: Database, tenant: str | None = None) -> AuditReport:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         return await verify(session, tenant)
 
 
@@ -139,7 +139,7 @@ async def test_any_tampering_is_found(
     await write(db, clock, tenant, number)
     await write(db, clock, neighbour, 2)
     seq = data.draw(st.integers(1, number))
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await tampering(session, tenant, seq, number)
     report = await checked(db, tenant)
     assert not report.ok
@@ -162,7 +162,7 @@ async def test_the_report_names_the_first_place(
     db: Database, clock: StillClock, tampering: Tampering, seq: int, why: str
 ) -> None:
     await write(db, clock, "acme", 4)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await tampering(session, "acme", seq, 4)
         await _change(action="later")(session, "acme", 4, 4)
     (found,) = (await checked(db)).broken
@@ -171,7 +171,7 @@ async def test_the_report_names_the_first_place(
 
 async def test_a_newest_entry_that_was_forged_to_fit_does_not_meet_the_head(db: Database, clock: StillClock) -> None:
     await write(db, clock, "acme", 2)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         # What a forger who knows the scheme would do, but for the head.
         kept = await head(session, "acme")
         await _truncate(session, "acme", 2, 2)
@@ -185,7 +185,7 @@ async def test_a_newest_entry_that_was_forged_to_fit_does_not_meet_the_head(db: 
 
 async def test_a_rolled_back_entry_leaves_no_trace(db: Database, clock: StillClock) -> None:
     await write(db, clock, "acme", 1)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await Audit(clock).record(session, admin(), "lead.decided", "lead_9", {})
         await session.rollback()
     await write(db, clock, "acme", 1)
@@ -207,24 +207,24 @@ async def test_a_chain_longer_than_a_batch_is_read_whole(
     monkeypatch.setattr("app.governance.audit._BATCH", 3)
     await write(db, clock, "acme", 7)
     assert (await checked(db)).entries == 7
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await _change(actor="x")(session, "acme", 7, 7)
     assert (await checked(db)).broken[0].seq == 7
 
 
 async def test_verifying_leaves_the_callers_objects_alone(db: Database, clock: StillClock) -> None:
     await write(db, clock, "acme", 1)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         entry = (await session.scalars(select(AuditEntry))).one()
         await verify(session)
         assert entry in session
 
 
 async def test_personal_data_that_slips_in_is_masked(db: Database, clock: StillClock) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         data = {"to": ["ada@example.org"], "count": 2345678901, "ok": True}
         await Audit(clock).record(session, admin(), "mail.sent", "ada@example.org", data)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         entry = (await session.scalars(select(AuditEntry))).one()
     assert entry.subject == "[email]"
     assert entry.data == '{"count":2345678901,"ok":true,"to":["[email]"]}'
@@ -232,10 +232,10 @@ async def test_personal_data_that_slips_in_is_masked(db: Database, clock: StillC
 
 
 async def test_the_head_can_be_kept_elsewhere(db: Database, clock: StillClock) -> None:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert await head(session, "acme") == (0, GENESIS)
     await write(db, clock, "acme", 2)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         seq, digest = await head(session, "acme")
         entry = (await session.scalars(select(AuditEntry).where(AuditEntry.seq == 2))).one()
     assert (seq, digest) == (2, entry.hash)
@@ -243,6 +243,6 @@ async def test_the_head_can_be_kept_elsewhere(db: Database, clock: StillClock) -
 
 async def test_entries_are_counted(db: Database, clock: StillClock) -> None:
     metrics = Metrics(CollectorRegistry())
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await Audit(clock, metrics).record(session, admin(), "flag.set", "kill.all", {})
     assert metrics.registry.get_sample_value("trellis_audit_entries_total") == 1

@@ -38,9 +38,9 @@ def decision(clock: StillClock, tenant: str = "acme", trigger: str = "msg_1", **
 
 
 async def stored(db: Database, row: Decision) -> Decision:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         DecisionRepository(session, row.tenant_id).add(row)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         return await DecisionRepository(session, row.tenant_id).get(row.id)
 
 
@@ -109,7 +109,7 @@ async def test_one_trigger_decides_once(db: Database, clock: StillClock) -> None
     with pytest.raises(IntegrityError):
         await stored(db, decision(clock))
     await stored(db, decision(clock, tenant="other"))
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         repository = DecisionRepository(session, "acme")
         found = await repository.of_trigger("leads", "msg_1")
         assert found is not None

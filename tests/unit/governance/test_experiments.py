@@ -119,12 +119,12 @@ def experiments(clock: StillClock, flags: Flags) -> Experiments:
 
 
 async def create(db: Database, experiments: Experiments, name: str = "greeting", pack: str = "leads") -> str:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         return (await experiments.create(session, ADMIN, name, pack, PAIR)).id
 
 
 async def running(db: Database, experiments: Experiments, tenant: str = "acme", pack: str = "leads") -> str | None:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         found = await experiments.active(session, tenant, pack)
     return found.name if found else None
 
@@ -134,21 +134,21 @@ async def test_only_a_started_experiment_is_active_and_only_for_its_tenant_and_p
 ) -> None:
     experiment = await create(db, experiments)
     assert await running(db, experiments) is None
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await experiments.start(session, ADMIN, experiment)
     assert await running(db, experiments) == "greeting"
     assert await running(db, experiments, tenant="other") is None
     assert await running(db, experiments, pack="chat") is None
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await experiments.stop(session, ADMIN, experiment)
     assert await running(db, experiments) is None
 
 
 async def test_the_arms_come_back_as_they_went_in(db: Database, experiments: Experiments) -> None:
     experiment = await create(db, experiments)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await experiments.start(session, ADMIN, experiment)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         found = await experiments.active(session, "acme", "leads")
     assert found is not None
     assert found.arms == PAIR
@@ -157,7 +157,7 @@ async def test_the_arms_come_back_as_they_went_in(db: Database, experiments: Exp
 async def test_a_pack_runs_one_experiment_at_a_time(db: Database, experiments: Experiments) -> None:
     first, second = await create(db, experiments), await create(db, experiments, "tone")
     elsewhere = await create(db, experiments, "chat-tone", pack="chat")
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await experiments.start(session, ADMIN, first)
         await experiments.start(session, ADMIN, elsewhere)
         with pytest.raises(Conflict, match="Another experiment of 'leads' is running"):
@@ -169,7 +169,7 @@ async def test_a_pack_runs_one_experiment_at_a_time(db: Database, experiments: E
 
 async def test_what_has_ended_is_not_started_again(db: Database, experiments: Experiments) -> None:
     experiment = await create(db, experiments)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         first = (await experiments.stop(session, ADMIN, experiment)).stopped_at
         assert (await experiments.stop(session, ADMIN, experiment)).stopped_at == first
         with pytest.raises(Conflict, match="is stopped"):
@@ -178,7 +178,7 @@ async def test_what_has_ended_is_not_started_again(db: Database, experiments: Ex
 
 async def test_a_taken_name_is_refused_and_the_session_lives_on(db: Database, experiments: Experiments) -> None:
     await create(db, experiments)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(Conflict, match="'greeting' already"):
             await experiments.create(session, ADMIN, "greeting", "leads", PAIR)
         await experiments.create(session, ADMIN, "greeting2", "leads", PAIR)
@@ -190,21 +190,21 @@ async def test_a_taken_name_is_refused_and_the_session_lives_on(db: Database, ex
 async def test_arms_that_compare_nothing_are_refused(
     db: Database, experiments: Experiments, arms: tuple[Arm, ...]
 ) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(InvalidInput):
             await experiments.create(session, ADMIN, "greeting", "leads", arms)
 
 
 async def test_another_tenants_experiment_is_not_found(db: Database, experiments: Experiments) -> None:
     experiment = await create(db, experiments)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(NotFound):
             await experiments.start(session, Principal("other", "key_2", Role.ADMIN), experiment)
 
 
 async def test_experiments_need_an_admin(db: Database, experiments: Experiments) -> None:
     agent = Principal("acme", "key_2", Role.AGENT)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         for attempt in (
             experiments.create(session, agent, "x", "leads", PAIR),
             experiments.start(session, agent, "x"),
@@ -216,7 +216,7 @@ async def test_experiments_need_an_admin(db: Database, experiments: Experiments)
 
 async def test_the_flag_turns_assignment_off(db: Database, experiments: Experiments, flags: Flags) -> None:
     experiment = await create(db, experiments)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await experiments.start(session, ADMIN, experiment)
         await flags.set(session, ADMIN, ENABLED, False)
     await flags.refresh()
@@ -225,7 +225,7 @@ async def test_the_flag_turns_assignment_off(db: Database, experiments: Experime
 
 async def test_every_step_is_audited(db: Database, experiments: Experiments) -> None:
     experiment = await create(db, experiments)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await experiments.start(session, ADMIN, experiment)
         await experiments.stop(session, ADMIN, experiment)
         await experiments.stop(session, ADMIN, experiment)

@@ -73,7 +73,7 @@ async def flags(db: Database, clock: StillClock) -> AsyncIterator[Flags]:
 async def put(
     db: Database, flags: Flags, principal: Principal, name: str, value: Any, tenant: str | None = None
 ) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await flags.set(session, principal, name, value, tenant)
     await flags.refresh()
 
@@ -98,7 +98,7 @@ async def test_a_change_is_seen_by_another_process_at_its_next_tick(db: Database
     ticks = Ticks()
     here, there = declared(db, clock), declared(db, clock, sleep=ticks)
     await there.start()
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await here.set(session, OPERATOR, "kill.leads", True)
     assert not there.killed("leads", "acme")
     await ticks.one()
@@ -112,7 +112,7 @@ async def test_a_change_is_seen_by_another_process_at_its_next_tick(db: Database
 async def test_the_refresh_runs_by_itself(db: Database, clock: StillClock) -> None:
     here, there = declared(db, clock), declared(db, clock, refresh_s=0.005)
     await there.start()
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await here.set(session, OPERATOR, "kill.all", True)
     for _ in range(2000):
         if there.killed("chat", "acme"):
@@ -123,7 +123,7 @@ async def test_the_refresh_runs_by_itself(db: Database, clock: StillClock) -> No
 
 
 async def test_what_is_rolled_back_is_never_seen(db: Database, flags: Flags) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await flags.set(session, OPERATOR, "kill.all", True)
         await session.rollback()
     await flags.refresh()
@@ -155,12 +155,12 @@ async def test_a_failed_refresh_keeps_the_last_values_and_goes_on(
     known_at = flags.refreshed_at
     clock.advance(seconds=5)
     with monkeypatch.context() as broken:
-        broken.setattr(db, "reading", lambda: (_ for _ in ()).throw(OSError("the database is gone")))
+        broken.setattr(db, "reading", lambda _tenant: (_ for _ in ()).throw(OSError("the database is gone")))
         await ticks.one()
         await ticks.one()
     assert flags.killed("leads", "acme")
     assert flags.refreshed_at == known_at
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await flags.set(session, OPERATOR, "kill.leads", False)
     await ticks.one()
     assert not flags.killed("leads", "acme")
@@ -171,7 +171,7 @@ async def test_a_failed_refresh_keeps_the_last_values_and_goes_on(
 async def test_a_database_that_cannot_be_read_stops_the_start(
     db: Database, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "reading", lambda: (_ for _ in ()).throw(OSError("the database is gone")))
+    monkeypatch.setattr(db, "reading", lambda _tenant: (_ for _ in ()).throw(OSError("the database is gone")))
     with pytest.raises(OSError, match="gone"):
         await declared(db, clock).start()
 
@@ -206,7 +206,7 @@ def test_reading_a_flag_as_another_type_is_an_error(flags: Flags) -> None:
 async def test_a_wrong_name_or_type_is_refused(
     db: Database, flags: Flags, name: str, value: Any, error: type[Exception]
 ) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(error):
             await flags.set(session, admin(), name, value)
 
@@ -218,21 +218,21 @@ async def test_a_whole_number_fits_a_number(db: Database, flags: Flags) -> None:
 
 @pytest.mark.parametrize("tenant", ["other", "*"])
 async def test_only_the_operator_sets_for_others(db: Database, flags: Flags, tenant: str) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(Forbidden):
             await flags.set(session, admin(), "kill.leads", True, tenant)
         await flags.set(session, OPERATOR, "kill.leads", True, tenant)
 
 
 async def test_setting_needs_an_admin(db: Database, flags: Flags) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(Forbidden, match="admin"):
             await flags.set(session, Principal("acme", "key_2", Role.AGENT), "kill.leads", True)
 
 
 async def test_setting_is_audited_and_signed(db: Database, flags: Flags, clock: StillClock) -> None:
     await put(db, flags, OPERATOR, "kill.leads", True, "acme")
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         entry = (await session.scalars(select(AuditEntry))).one()
         row = (await session.scalars(select(FlagRow))).one()
         assert (await verify(session)).ok
@@ -243,7 +243,7 @@ async def test_setting_is_audited_and_signed(db: Database, flags: Flags, clock: 
 
 async def test_rows_that_this_version_does_not_understand_count_for_nothing(db: Database, flags: Flags) -> None:
     await put(db, flags, admin(), "leads.pursue", 0.9)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await session.execute(update(FlagRow).values(value="high"))
         session.add(FlagRow(name="old.flag", tenant="*", value=1, updated_at=flags.refreshed_at, updated_by="x"))
     await flags.refresh()

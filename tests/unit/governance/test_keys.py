@@ -20,13 +20,13 @@ from tests.support.examples import examples
 
 @pytest.fixture
 async def tenants(db: Database, clock: StillClock) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await create_tenant(session, "acme", "Acme", clock())
         await create_tenant(session, "globex", "Globex", clock())
 
 
 async def _new(db: Database, clock: StillClock, tenant: str = "acme", **more):
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         return await create_key(session, tenant, Role.AGENT, Tier.PRO, "laptop", clock(), **more)
 
 
@@ -45,7 +45,7 @@ async def test_a_new_key_gives_the_principal_of_its_tenant(db, clock, tenants):
 async def test_the_secret_itself_is_stored_nowhere(db, clock, tenants):
     key = await _new(db, clock)
     assert len(key.secret) == 44
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         row = (await session.scalars(select(ApiKey))).one()
     assert key.secret not in repr(vars(row))
     assert row.hint == key.secret[:8]
@@ -62,7 +62,7 @@ async def test_what_is_not_a_key_authenticates_nobody(db, clock, tenants, secret
 async def test_a_revoked_key_ends_within_the_time_of_the_cache(db, clock, tenants):
     key, ring = await _new(db, clock), KeyRing(db, clock)
     assert await ring.authenticate(key.secret)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await revoke_key(session, "acme", key.id, clock())
     assert await ring.authenticate(key.secret), "remembered"
     clock.advance(seconds=5.1)
@@ -89,7 +89,7 @@ async def test_a_remembered_key_asks_no_database(db, clock, tenants):
 
 async def test_no_tenant_sees_or_revokes_the_keys_of_another(db, clock, tenants):
     key = await _new(db, clock)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         assert list(await list_keys(session, "globex")) == []
         with pytest.raises(NotFound, match=r"There is no API key"):
             await revoke_key(session, "globex", key.id, clock())
@@ -100,15 +100,15 @@ async def test_revoking_twice_keeps_the_first_time(db, clock, tenants):
     key = await _new(db, clock)
     first = clock()
     for _ in range(2):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             await revoke_key(session, "acme", key.id, clock())
         clock.advance(hours=1)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert [row.revoked_at for row in await list_keys(session, "acme")] == [first]
 
 
 async def test_a_key_needs_a_tenant_that_exists_a_label_and_a_future(db, clock, tenants):
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(NotFound, match=r"no tenant 'nobody': make it with `trellis keys create --tenant nobody"):
             await create_key(session, "nobody", Role.AGENT, Tier.PRO, "x", clock())
         for label in ("", "  ", "x" * 101, "a\0b"):
@@ -120,13 +120,13 @@ async def test_a_key_needs_a_tenant_that_exists_a_label_and_a_future(db, clock, 
 
 @pytest.mark.parametrize("tenant_id", ["", "Acme", "a b", "-acme", "a" * 64, "a\0", "acme\n", "ümlaut"])
 async def test_a_tenants_id_is_a_short_lower_case_name(db, clock, tenant_id):
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(InvalidInput, match=r"cannot be a tenant's id"):
             await create_tenant(session, tenant_id, "Acme", clock())
 
 
 async def test_a_tenant_is_made_once(db, clock, tenants):
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(Conflict, match=r"'acme' exists already"):
             await create_tenant(session, "acme", "Acme again", clock())
 
@@ -153,7 +153,7 @@ async def _play(url: str, acts) -> None:
     db, clock, keys = Database(url), StillClock(), []
     async with db.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         for tenant in ("acme", "globex", "initech"):
             await create_tenant(session, tenant, tenant, clock())
     ring = KeyRing(db, clock)
@@ -170,7 +170,7 @@ async def _revoke(db, clock, _ring, keys, tenant, index):
     if not keys:
         return
     entry = keys[index % len(keys)]
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         if entry[0] != tenant:
             with pytest.raises(NotFound):
                 await revoke_key(session, tenant, entry[1].id, clock())

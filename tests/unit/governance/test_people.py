@@ -144,14 +144,14 @@ def a_member(tenant: str, user: str, email: str) -> list[TenantRow]:
 
 
 async def store(db: Database, rows: list[TenantRow]) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         for row in rows:
             session.add(row)
             await session.flush()
 
 
 async def wipe(db: Database) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         for table in reversed(Lead.metadata.sorted_tables):
             await session.execute(table.delete())
 
@@ -184,20 +184,20 @@ async def test_an_erasure_leaves_nothing_of_the_person_and_all_of_the_others(
     rows = [row for tenant, email in leads for row in a_lead(tenant, email)]
     rows += [row for (tenant, user), email in members.items() for row in a_member(tenant, user, email)]
     await store(db, rows)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         rival = await everything(session, "rival")
         known, found = await exported(session, "acme", asked)
     people = set(known.of(Kind.EMAIL)) | set(known.of(Kind.USER))
     bystanders = [(user, email) for (tenant, user), email in members.items() if tenant == "acme" and user not in people]
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         counts = [await kept.erase(session, "acme", known) for kept in STORES]
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert (await exported(session, "acme", asked))[1] == []
         assert await everything(session, "rival") == rival
         for user, _ in bystanders:
             assert {row["user_id"] for row in (await exported(session, "acme", user))[1] if "user_id" in row} == {user}
     assert (sum(counts) > 0) is (len(found) > 0)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         assert [await kept.erase(session, "acme", known) for kept in STORES] == [0] * len(STORES)
 
 
@@ -208,7 +208,7 @@ async def test_a_name_leads_over_others_to_every_one_of_them(db: Database) -> No
         *a_member("acme", "u-1", "ANA@a.example"),
     ]
     await store(db, rows)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         known, _ = await exported(session, "acme", "u-1")
     leads = sorted(row.id for row in rows if isinstance(row, Lead))
     assert known.of(Kind.RECORD) == leads
@@ -219,7 +219,7 @@ async def test_a_name_leads_over_others_to_every_one_of_them(db: Database) -> No
 
 async def test_a_member_leads_to_no_address_that_others_share(db: Database) -> None:
     await store(db, [*a_member("acme", "u-1", "family@f.example"), *a_member("acme", "u-2", "Family@f.example")])
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         one, _ = await exported(session, "acme", "u-1")
         both, _ = await exported(session, "acme", "family@f.example")
     assert (one.of(Kind.USER), one.of(Kind.EMAIL)) == (["u-1"], [])
@@ -230,9 +230,9 @@ async def test_an_erased_decision_keeps_its_figures_and_no_word(db: Database) ->
     row = a_decision("acme", "u-1")
     await store(db, [row])
     known = Aliases([Alias(Kind.USER, "u-1"), Alias(Kind.SUBJECT, "u-1")])
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         assert await DecisionsOfPerson(lambda user: user).erase(session, "acme", known) == 1
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         left = await session.get(Decision, row.id)
     assert left is not None
     assert erased(left)

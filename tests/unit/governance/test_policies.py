@@ -24,24 +24,24 @@ def policies(clock: StillClock) -> Policies:
 
 
 async def propose(db: Database, policies: Policies, principal: Principal = ADMIN, pack: str = "leads") -> int:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         policy = await policies.propose(session, principal, pack, THRESHOLDS, {"outcomes": 420})
         return policy.version
 
 
 async def activate(db: Database, policies: Policies, version: int, principal: Principal = ADMIN) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await policies.activate(session, principal, "leads", version)
 
 
 async def states(db: Database, tenant: str = "acme") -> list[tuple[int, str]]:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         return [(policy.version, policy.state) for policy in await PolicyRepository(session, tenant).versions("leads")]
 
 
 async def test_a_proposal_changes_nothing_by_itself(db: Database, policies: Policies) -> None:
     assert await propose(db, policies, worker("acme")) == 1
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         repository = PolicyRepository(session, "acme")
         assert await repository.active("leads") is None
         policy = await repository.version("leads", 1)
@@ -61,7 +61,7 @@ async def test_activating_retires_the_one_before_and_rolling_back_is_activating_
     clock.advance(hours=1)
     await activate(db, policies, 1)
     assert await states(db) == [(1, "active"), (2, "retired")]
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         policy = await PolicyRepository(session, "acme").active("leads")
     assert policy is not None
     assert (policy.activated_by, policy.activated_at) == ("key_1", clock.now)
@@ -71,7 +71,7 @@ async def test_activating_the_active_one_changes_nothing(db: Database, policies:
     await propose(db, policies)
     await activate(db, policies, 1)
     await activate(db, policies, 1)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         entries = (await session.execute(select(AuditEntry.action, AuditEntry.data).order_by(AuditEntry.seq))).all()
     assert [tuple(entry) for entry in entries] == [
         ("policy.proposed", '{"pack":"leads","version":1}'),
@@ -113,6 +113,6 @@ async def test_a_version_that_is_not_there_is_not_found(db: Database, policies: 
     "thresholds", [{}, {"pursue": math.nan}, {"pursue": math.inf}, {"pursue": "0.4"}, {"on": True}]
 )
 async def test_thresholds_are_finite_numbers(db: Database, policies: Policies, thresholds: Any) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         with pytest.raises(InvalidInput):
             await policies.propose(session, ADMIN, "leads", thresholds, {})

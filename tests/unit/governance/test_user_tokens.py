@@ -30,7 +30,7 @@ def tokens(keys: KeyRing, clock) -> UserTokens:
 async def holder(db: Database, clock, tenant: str = "acme", **more: Any) -> Principal:
     """A new tenant's new key."""
     role = more.pop("role", Role.AGENT)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await create_tenant(session, tenant, tenant.title(), clock())
         key = await create_key(session, tenant, role, Tier.PRO, "test", clock(), **more)
     return Principal(tenant, key.id, role, Tier.PRO)
@@ -73,7 +73,7 @@ async def test_a_revoked_key_ends_its_tokens_within_five_seconds(tokens, db, clo
     issuer = await holder(db, clock)
     issued = await tokens.issue(issuer, "u-1")
     assert await tokens.authenticate(issued.token)
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         await revoke_key(session, "acme", issuer.actor, clock())
     clock.advance(seconds=CACHE_S)
     assert tokens.known(issued.token) is None

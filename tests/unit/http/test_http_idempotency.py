@@ -82,7 +82,7 @@ async def test_the_keys_of_two_tenants_have_nothing_to_do_with_each_other(app, d
 
 async def test_an_answer_is_not_given_again_to_another_role(app, api, db, clock):
     assert (await post(api, "k1")).status_code == 201
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         viewer = await create_key(session, "acme", Role.VIEWER, Tier.STANDARD, "looks", clock())
         peer = await create_key(session, "acme", Role.AGENT, Tier.STANDARD, "acts", clock())
     async with client_of(app, viewer.secret) as client:
@@ -177,7 +177,7 @@ def repeats(db, clock) -> Repeats:
 
 
 async def work(db: Database, repeats: Repeats, claim: Claim, name: str) -> Answer:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         made = await do_effect(session, name)
         answer = Answer(201, made.model_dump_json())
         await repeats.complete(session, claim, answer)
@@ -243,9 +243,9 @@ async def test_purging_deletes_what_is_over_and_nothing_else(repeats, db, clock)
     await work(db, repeats, fresh, "a")
     clock.advance(hours=1)
     for expected in (3, 2, 0):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             assert await purge_expired(session, clock(), limit=3) == expected
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert (await session.scalars(select(IdempotencyKey.key))).all() == ["fresh"]
 
 

@@ -57,7 +57,7 @@ async def test_one_tenant_sees_and_touches_nothing_of_another(db: Database, cloc
     with pytest.raises(NotFound):
         await calendar.cancel(OTHER, booking.id)
     assert slot() in await calendar.free_slots(OTHER, MONDAY_NINE, MONDAY_NINE + DAY, 30, 100)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert not await list_outbox(session, OTHER)
         assert not await list_contacts(session, OTHER)
         assert not await list_bookings(session, OTHER, MONDAY_NINE)
@@ -71,7 +71,7 @@ async def test_two_tenants_may_use_one_key_and_one_slot(db: Database, clock: Sti
         await crm.upsert_contact(tenant, ANA, key="k1")
         await calendar.book(tenant, slot(), ANA.email, "Demo", "", key="k1")
         await outbox.send(tenant, MAIL, key="k1")
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert [await rows(session, table) for table in (CrmContact, BookingRow, OutboxMail)] == [2, 2, 2]
 
 
@@ -91,7 +91,7 @@ async def test_the_same_key_never_makes_two_rows_even_for_another_person(db: Dat
     assert await crm.upsert_contact(TENANT, Contact("bo@x.example"), key="k1") == first
     sent = await outbox.send(TENANT, MAIL, key="m1")
     assert await outbox.send(TENANT, Mail("bo@x.example", "Hi", "Hello"), key="m1") == sent
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert await rows(session, CrmContact) == 1
         assert [mail.recipient for mail in await list_outbox(session, TENANT)] == [ANA.email]
 
@@ -102,7 +102,7 @@ async def test_of_many_calls_at_once_with_one_key_all_get_one_row(db: Database, 
     notes = await asyncio.gather(*(crm.add_note(TENANT, refs[0], "Hi", key="n1") for _ in range(8)))
     mails = await asyncio.gather(*(outbox.send(TENANT, MAIL, key="m1") for _ in range(8)))
     assert len(set(refs)) == len(set(notes)) == len({mail.id for mail in mails}) == 1
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         counted = [await rows(session, table) for table in (CrmContact, CrmWrite, CrmNote, OutboxMail)]
     assert counted == [1, 1, 1, 1]
 
@@ -110,7 +110,7 @@ async def test_of_many_calls_at_once_with_one_key_all_get_one_row(db: Database, 
 async def test_the_database_itself_refuses_a_second_holder_of_a_quarter(db: Database, clock: StillClock) -> None:
     booking = await LocalCalendar(db, clock).book(TENANT, slot(), ANA.email, "Demo", "", key="b1")
     with pytest.raises(IntegrityError):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             session.add(
                 BookingCell(
                     id=new_id("cell"),
@@ -146,7 +146,7 @@ async def test_the_console_lists_what_was_written(db: Database, clock: StillCloc
     gone = await calendar.book(TENANT, slot(hour=12), ANA.email, "Call", "", key="b3")
     await calendar.cancel(TENANT, gone.id)
     await outbox.send(TENANT, MAIL, key="m1")
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         [mail] = await list_outbox(session, TENANT, limit=1)
         [contact] = await list_contacts(session, TENANT)
         [note] = await list_notes(session, TENANT, ref.id)
@@ -168,14 +168,14 @@ async def test_a_person_is_exported_whole_and_erased_without_freeing_what_was_do
         await calendar.book(tenant, slot(), ANA.email, "Demo with Ana", "", key="b1")
         await outbox.send(tenant, MAIL, key="m1")
     await crm.upsert_contact(TENANT, Contact("bo@x.example", "Bo Li"), key="k2")
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         exported = await export_person(session, TENANT, "ANA@rivera.example")
         erased = await erase_person(session, TENANT, ANA.email)
     assert {table: len(found) for table, found in exported.items()} == dict.fromkeys(exported, 1)
     assert exported["crm_notes"][0]["text"] == "Asked for prices."
     assert exported["bookings"][0]["starts_at"] == slot().start.isoformat()
     assert erased == 4
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         left = await export_person(session, TENANT, ANA.email)
         assert not any(left.values())
         assert all((await export_person(session, OTHER, ANA.email)).values())
@@ -184,7 +184,7 @@ async def test_a_person_is_exported_whole_and_erased_without_freeing_what_was_do
     with pytest.raises(SlotTaken):
         await calendar.book(TENANT, slot(), "bo@x.example", "Demo", "", key="b2")
     await outbox.send(TENANT, MAIL, key="m1")
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert len(await list_outbox(session, TENANT)) == 1
 
 
@@ -206,7 +206,7 @@ async def play(calendar: LocalCalendar, call: tuple[str, int, int, int], made: d
 
 
 async def check_bookings(db: Database) -> None:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         every = (await session.scalars(select(BookingRow))).all()
         held = (await session.scalars(select(BookingCell))).all()
     assert len({row.key for row in every}) == len(every)

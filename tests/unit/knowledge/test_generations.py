@@ -34,7 +34,7 @@ def generations(db: Database, versions: IndexVersions) -> Generations:
 
 
 async def add(db: Database, clock: StillClock, id: str, state: GenerationState, tenant: str = "acme") -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         row = GenerationRow(
             id=id,
             created_at=clock(),
@@ -49,7 +49,7 @@ async def add(db: Database, clock: StillClock, id: str, state: GenerationState, 
 
 
 async def point(db: Database, versions: IndexVersions, active: str, previous: str | None) -> None:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         state = await versions.bump(session, ACME)
         await IndexRepository(session, "acme").point("chat", Pointers(active, previous))
     versions.moved(ACME, state._replace(active=active, previous=previous))

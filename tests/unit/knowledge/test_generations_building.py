@@ -63,7 +63,7 @@ async def building(knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch) -> Bui
     ingestor = knowledge.with_generations(generations)
     for number in range(DOCUMENTS):
         await ingestor.put("acme", "chat", f"page-{number}", f"Page {number}", f"The lamp number {number} is blue.")
-    async with knowledge.db.transaction() as session:
+    async with knowledge.db.operator_transaction() as session:
         row = GenerationRow(
             id="gen_b", created_at=knowledge.clock(), bot="chat", embedder="words-8", state=GenerationState.BUILDING
         )
@@ -75,12 +75,12 @@ async def building(knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch) -> Bui
 
 
 async def row(knowledge: Knowledge) -> GenerationRow:
-    async with knowledge.db.reading() as session:
+    async with knowledge.db.operator_reading() as session:
         return await GenerationRepository(session, "acme").get("gen_b")
 
 
 async def to_state(knowledge: Knowledge, state: GenerationState) -> None:
-    async with knowledge.db.transaction() as session:
+    async with knowledge.db.operator_transaction() as session:
         (await GenerationRepository(session, "acme").get("gen_b")).state = state
 
 
@@ -148,7 +148,7 @@ async def test_what_answers_or_did_before_is_never_dropped(knowledge: Knowledge,
 
 
 async def test_the_comparison_says_what_both_find(knowledge: Knowledge, building: Building) -> None:
-    async with knowledge.db.transaction() as session:
+    async with knowledge.db.operator_transaction() as session:
         asked = [Asked(question=f"lamp number {number} blue", slugs=[f"page-{number}"]) for number in (3, 7)]
         await QuestionRepository(session, "acme").replace("chat", asked, knowledge.clock)
     await building.build(Replayed(), PAYLOAD)

@@ -31,22 +31,22 @@ def file(text: str, slug: str = "notes", title: str | None = None) -> File:
 
 
 async def kept(knowledge: Knowledge, given: Page | File) -> Document:
-    async with knowledge.db.transaction() as session:
+    async with knowledge.db.operator_transaction() as session:
         return (await knowledge.ingestor.keep(session, T, B, given))[0]
 
 
 async def document_of(knowledge: Knowledge, document_id: str) -> Document | None:
-    async with knowledge.db.reading() as session:
+    async with knowledge.db.operator_reading() as session:
         return await DocumentRepository(session, T).find(document_id)
 
 
 async def chunk_rows(knowledge: Knowledge, document_id: str) -> Sequence[ChunkRow]:
-    async with knowledge.db.reading() as session:
+    async with knowledge.db.operator_reading() as session:
         return await ChunkRepository(session, T).of_document(document_id)
 
 
 async def upload_of(knowledge: Knowledge, document_id: str) -> Upload | None:
-    async with knowledge.db.reading() as session:
+    async with knowledge.db.operator_reading() as session:
         return await UploadRepository(session, T).find(document_id)
 
 
@@ -193,7 +193,7 @@ async def test_the_former_content_answers_until_the_new_one_is_whole(
             await knowledge.ingestor.process(T, document.id)
     assert before < await stored(knowledge)
     assert {row.id for row in await chunk_rows(knowledge, document.id) if row.superseded} == before
-    async with knowledge.db.reading() as session:
+    async with knowledge.db.operator_reading() as session:
         counts = await ChunkRepository(session, T).counts(document.id)
     assert sum(counts[""].values()) == PARTS
     await knowledge.ingestor.process(T, document.id)
@@ -203,7 +203,7 @@ async def test_the_former_content_answers_until_the_new_one_is_whole(
 
 
 async def second_generation(knowledge: Knowledge) -> Generation:
-    async with knowledge.db.transaction() as session:
+    async with knowledge.db.operator_transaction() as session:
         session.add(
             GenerationRow(
                 id="gen_2",

@@ -55,18 +55,18 @@ class Intake:
     intake: IngestJobs
 
     async def submit(self, page: Page | File, principal: Principal = AGENT) -> Submitted:
-        async with self.knowledge.db.transaction() as session:
+        async with self.knowledge.db.operator_transaction() as session:
             return await self.intake.submit(session, principal, B, page)
 
     async def retry(self, document_id: str, principal: Principal = AGENT, bot: str = B) -> Document:
-        async with self.knowledge.db.transaction() as session:
+        async with self.knowledge.db.operator_transaction() as session:
             return await self.intake.retry(session, principal, bot, document_id)
 
     async def run(self, job: dict[str, Any]) -> dict[str, Any]:
         return await self.intake.run(cast(JobContext, Here()), job)
 
     async def document(self, document_id: str) -> Document:
-        async with self.knowledge.db.reading() as session:
+        async with self.knowledge.db.operator_reading() as session:
             return await DocumentRepository(session, T).get(document_id)
 
 

@@ -34,7 +34,7 @@ class Room:
         self.ingestor, self.repairs = made
 
     async def state(self, state: GenerationState) -> None:
-        async with self.knowledge.db.transaction() as session:
+        async with self.knowledge.db.operator_transaction() as session:
             row = await session.get(GenerationRow, SECOND.generation)
             now, bounds = self.knowledge.clock(), {"largest": 200, "smallest": 40, "overlap": 0}
             row = row or GenerationRow(id=SECOND.generation, tenant_id=T, created_at=now, bot=B, updated_at=now)
@@ -48,18 +48,18 @@ class Room:
         return {chunk.text for chunk, _ in self.knowledge.store.kept.get(namespace, {}).values()}
 
     async def lacking(self) -> list[str]:
-        async with self.knowledge.db.reading() as session:
+        async with self.knowledge.db.operator_reading() as session:
             return await lacking(session, *SECOND, limit=10)
 
     async def rows(self, document_id: str) -> dict[str, str]:
         """Status by generation; one chunk in each."""
-        async with self.knowledge.db.reading() as session:
+        async with self.knowledge.db.operator_reading() as session:
             found = await ChunkRepository(session, T).of_document(document_id)
         assert len({row.generation for row in found}) == len(found)
         return {row.generation: row.status for row in found}
 
     async def status(self, document_id: str) -> tuple[str, str | None]:
-        async with self.knowledge.db.reading() as session:
+        async with self.knowledge.db.operator_reading() as session:
             row = await DocumentRepository(session, T).get(document_id)
         return row.status, row.last_error
 
@@ -159,15 +159,15 @@ async def test_only_bots_with_something_wrong_are_compared_where_asked(room: Roo
 
 async def test_a_document_that_changed_since_it_was_looked_at_is_left_alone(room: Room) -> None:
     document_id = await room.put("The room is cold.")
-    async with room.knowledge.db.reading() as session:
+    async with room.knowledge.db.operator_reading() as session:
         seen = await DocumentRepository(session, T).get(document_id)
     active = await room.ingestor._generations.active(T, B)
     nothing_stored: dict[str, frozenset[str]] = {}
-    async with room.knowledge.db.transaction() as session:
+    async with room.knowledge.db.operator_transaction() as session:
         assert await room.repairs._take(session, seen, active, nothing_stored)
         await session.rollback()
     await room.put("The room is warm.")
-    async with room.knowledge.db.transaction() as session:
+    async with room.knowledge.db.operator_transaction() as session:
         assert not await room.repairs._take(session, seen, active, nothing_stored)
     assert await room.status(document_id) == (DocumentStatus.READY, None)
 

@@ -128,7 +128,7 @@ async def test_a_change_by_another_process_is_seen_within_a_second(knowledge: Kn
     before = await slugs(knowledge, "price of a sensor")
     namespace = Namespace(T, B)
     await knowledge.store.drop(namespace)
-    async with knowledge.db.transaction() as session:
+    async with knowledge.db.operator_transaction() as session:
         await knowledge.versions.bump(session, namespace)
     assert await slugs(knowledge, "price of a sensor") == before
     knowledge.clock.advance(seconds=1.1)

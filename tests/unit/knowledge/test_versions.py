@@ -18,7 +18,7 @@ def versions(db: Database, clock: StillClock) -> IndexVersions:
 
 
 async def bump(versions: IndexVersions, db: Database, namespace: Namespace = ACME) -> int:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         return (await versions.bump(session, namespace)).version
 
 

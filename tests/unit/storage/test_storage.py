@@ -45,22 +45,22 @@ def thing(clock: StillClock, name: str = "a") -> Thing:
 
 
 async def stored(db: Database, clock: StillClock, tenant: str, *names: str) -> list[str]:
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         return [Things(session, tenant).add(thing(clock, name)).id for name in names]
 
 
 async def test_a_row_carries_the_tenant_of_its_repository_whatever_it_said(db: Database, clock: StillClock) -> None:
     row = thing(clock)
     row.tenant_id = "rival"
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         Things(session, "acme").add(row)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert (await Things(session, "acme").get(row.id)).tenant_id == "acme"
 
 
 async def test_another_tenants_row_is_not_found(db: Database, clock: StillClock) -> None:
     [mine] = await stored(db, clock, "acme", "a")
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert await Things(session, "rival").find(mine) is None
         with pytest.raises(NotFound, match="There is no thing"):
             await Things(session, "rival").get(mine)
@@ -72,7 +72,7 @@ async def test_pages_hold_every_row_once_newest_first(db: Database, clock: Still
     ids = await stored(db, clock, "acme", *map(str, range(7)))
     seen: list[str] = []
     cursor: str | None = None
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         while True:
             page = await Things(session, "acme").page(cursor=cursor, limit=3)
             seen += [row.id for row in page.items]
@@ -84,61 +84,61 @@ async def test_pages_hold_every_row_once_newest_first(db: Database, clock: Still
 
 @pytest.mark.parametrize("limit", [0, -1, 201])
 async def test_a_page_size_out_of_bounds_is_refused(db: Database, limit: int) -> None:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         with pytest.raises(InvalidInput, match="'limit'"):
             await Things(session, "acme").page(limit=limit)
 
 
 @pytest.mark.parametrize("cursor", ["'; drop table", "a" * 65, "ü", ""])
 async def test_a_cursor_of_another_making_is_refused(db: Database, cursor: str) -> None:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         with pytest.raises(InvalidInput, match="'cursor'"):
             await Things(session, "acme").page(cursor=cursor)
 
 
 async def test_an_exception_rolls_everything_back(db: Database, clock: StillClock) -> None:
     with pytest.raises(RuntimeError):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             Things(session, "acme").add(thing(clock))
             await session.flush()
             raise RuntimeError
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert (await session.scalars(select(Thing))).all() == []
 
 
 async def test_what_is_written_while_reading_is_never_kept(db: Database, clock: StillClock) -> None:
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         session.add(thing(clock))
         await session.flush()
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert (await session.scalars(select(Thing))).all() == []
 
 
 async def test_writers_that_read_first_wait_for_each_other(db: Database, clock: StillClock) -> None:
     async def grow() -> None:
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             count = len(await Things(session, "acme").all())
             await asyncio.sleep(0.001)
             Things(session, "acme").add(thing(clock, str(count)))
 
     await asyncio.gather(*(grow() for _ in range(20)))
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert sorted(int(row.name) for row in await Things(session, "acme").all()) == list(range(20))
 
 
 async def test_a_time_comes_back_in_utc_and_a_naive_one_is_refused(db: Database, clock: StillClock) -> None:
     row = thing(clock)
     row.created_at = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=5)))
-    async with db.transaction() as session:
+    async with db.operator_transaction() as session:
         Things(session, "acme").add(row)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         read = (await Things(session, "acme").get(row.id)).created_at
     assert read == datetime(2026, 1, 1, 7, tzinfo=UTC)
     assert read.tzinfo is UTC
     naive = thing(clock)
     naive.created_at = datetime(2026, 1, 1)  # noqa: DTZ001
     with pytest.raises(StatementError, match="naive"):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             Things(session, "acme").add(naive)
 
 
@@ -147,7 +147,7 @@ async def test_an_error_does_not_print_what_was_written(db: Database, clock: Sti
     row = thing(clock, "a very private name")
     row.id = taken
     with pytest.raises(Exception, match="UNIQUE") as refused:
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             Things(session, "acme").add(row)
     assert "private" not in str(refused.value)
 

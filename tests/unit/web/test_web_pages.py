@@ -54,7 +54,7 @@ async def store_decision(container, tenant="acme", **fields) -> Decision:
         }
         | fields
     )
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         session.add(row)
     return row
 
@@ -62,13 +62,13 @@ async def store_decision(container, tenant="acme", **fields) -> Decision:
 async def ask_approval(container, args=None, tenant="acme") -> Approval:
     decision = await store_decision(container, tenant, state="waiting_approval")
     plan = ToolCallPlan("email_send", {}, f"{decision.id}:email_send")
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         principal = Principal(tenant, "worker", Role.AGENT)
         return await container.approvals.request(session, principal, decision.id, plan, args or {"to": "a@b.example"})
 
 
 async def approval_state(container, approval_id) -> str:
-    async with container.db.reading() as session:
+    async with container.db.operator_reading() as session:
         return (await session.get(Approval, approval_id)).state
 
 
@@ -306,7 +306,7 @@ async def test_a_flag_takes_only_its_own_type(container, admin, name, text):
 
 async def test_the_audit_log_pages_and_verifies(container, admin):
     for number in range(50):
-        async with container.db.transaction() as session:
+        async with container.db.operator_transaction() as session:
             await container.flags.set(session, Principal("acme", "t", Role.ADMIN), "share", number / 100)
     page = (await admin.get("/console/audit")).text
     assert ">51</td>" in page
@@ -317,9 +317,9 @@ async def test_the_audit_log_pages_and_verifies(container, admin):
 
 async def test_a_changed_entry_is_named(container, admin):
     for _ in range(3):
-        async with container.db.transaction() as session:
+        async with container.db.operator_transaction() as session:
             await container.flags.set(session, Principal("acme", "t", Role.ADMIN), "share", 0.1)
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await session.execute(update(AuditEntry).where(AuditEntry.seq == 2).values(actor="somebody else"))
     await admin.get("/console/audit")
     assert "broken at entry 2" in (await admin.post("/console/audit")).text

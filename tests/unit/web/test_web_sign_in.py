@@ -74,7 +74,7 @@ async def test_every_wrong_key_gets_the_same_words(container, stranger, key):
 
 async def test_revoked_and_expired_keys_get_the_same_words_too(container, stranger, clock):
     key_id, secret = await make_key(container, Role.ADMIN)
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await revoke_key(session, "acme", key_id, clock())
     answer = await stranger.sign_in(secret)
     assert answer.status_code == 401
@@ -97,7 +97,7 @@ async def test_a_revoked_key_ends_its_sessions_within_seconds(container, strange
     key_id, secret = await make_key(container, Role.ADMIN)
     await stranger.sign_in(secret)
     assert (await stranger.get("/console/audit")).status_code == 200
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await revoke_key(session, "acme", key_id, clock())
     clock.advance(seconds=6)
     assert (await stranger.get("/console/audit")).status_code == 303
@@ -161,7 +161,7 @@ async def test_a_link_is_worth_nothing_when_it_is_late_forged_or_of_an_ended_key
     late = make_ticket(key, key_id, clock())
     clock.advance(minutes=10)
     ended = make_ticket(key, key_id, clock())
-    async with container.db.transaction() as session:
+    async with container.db.operator_transaction() as session:
         await revoke_key(session, "acme", key_id, clock())
     unknown = make_ticket(key, "key_unknown", clock())
     for ticket in (late, make_ticket(b"forged", key_id, clock()), ended, unknown, "x"):

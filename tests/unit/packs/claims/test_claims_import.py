@@ -57,7 +57,7 @@ def put(db, clock):
     importer = Importer(clock, Audit(clock))
 
     async def work(given: MembersIn, principal: Principal = ADMIN):
-        async with db.transaction() as session:
+        async with db.operator_transaction() as session:
             return await importer.put(session, principal, given.members)
 
     return work
@@ -76,7 +76,7 @@ async def test_the_same_import_again_changes_nothing(put, db, clock):
         name: {"new": 0, "changed": 0, "unchanged": 1} for name in ("members", "policies", "claims")
     }
     assert touched == frozenset()
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         (row,) = (await session.execute(Claim.__table__.select())).all()
     assert row.updated_at < clock()
 
@@ -88,7 +88,7 @@ async def test_a_change_is_taken_and_what_is_left_out_stays(put, db):
     )
     assert (report.members.changed, report.policies.changed, report.claims.changed) == (1, 0, 1)
     assert touched == {"u-1"}
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         own = OwnRecords(session, "acme", "u-1")
         states = {found.number: found.state for found, _ in await own.claims(ClaimFilter(), 10)}
         (policy,) = await own.policies()
@@ -101,7 +101,7 @@ async def test_two_tenants_may_use_the_same_numbers(put, db):
     await put(given)
     report, _ = await put(given, Principal("globex", "key_2", Role.ADMIN))
     assert (report.members.new, report.claims.new) == (1, 1)
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         assert len((await session.execute(Claim.__table__.select())).all()) == 2
 
 
@@ -120,7 +120,7 @@ async def test_what_contradicts_itself_is_refused_whole(put, db, members, senten
     await put(read(member(claims=[claim()])))
     with pytest.raises(InvalidInput, match=sentence):
         await put(read(*members))
-    async with db.reading() as session:
+    async with db.operator_reading() as session:
         rows = [len((await session.execute(kind.__table__.select())).all()) for kind in (Member, Policy, Claim)]
     assert rows == [1, 1, 1]
 

@@ -28,7 +28,7 @@ def desk(db: Database, clock: StillClock) -> Desk:
 
 
 async def shown(desk: Desk) -> DayOut:
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         return await day_as_it_is(session, desk.kit, AGENT, None)
 
 
@@ -134,7 +134,7 @@ async def test_wrong_wishes_are_told_what_to_do(desk):
     with pytest.raises(NotFound):
         await desk.hold(customer="nobody")
     viewer = Principal(TENANT, "vic", Role.VIEWER)
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         with pytest.raises(Forbidden):
             await desk.reservations.create(session, viewer, ReservationIn(treatment="email"))
         with pytest.raises(Forbidden):
@@ -146,10 +146,10 @@ async def test_another_tenants_reservation_is_not_there(desk):
     made = await desk.hold()
     rival = Principal("rival", "eve", Role.ADMIN)
     for change in (desk.reservations.confirm, desk.reservations.release):
-        async with desk.db.transaction() as session:
+        async with desk.db.operator_transaction() as session:
             with pytest.raises(NotFound):
                 await change(session, rival, made.id)
-    async with desk.db.reading() as session:
+    async with desk.db.operator_reading() as session:
         page = await desk.reservations.page(session, rival, ReservationFilter(), None, 10)
     assert page.items == []
     assert (await desk.used())["call_back"] == 1
@@ -180,7 +180,7 @@ async def test_a_list_is_filtered_and_paged(desk):
     await desk.confirm(made[0].id)
 
     async def ids(cursor=None, limit=10, **wanted):
-        async with desk.db.reading() as session:
+        async with desk.db.operator_reading() as session:
             page = await desk.reservations.page(session, AGENT, ReservationFilter(**wanted), cursor, limit)
         return [item.id for item in page.items], page.next_cursor
 
@@ -198,7 +198,7 @@ async def test_what_a_deleted_customer_held_is_free_again(desk):
     who, other = await desk.customers(2)
     await desk.hold(customer=who)
     await desk.hold(customer=other)
-    async with desk.db.transaction() as session:
+    async with desk.db.operator_transaction() as session:
         assert await forget(session, desk.kit, TENANT, [who]) == 1
     assert (await desk.used())["call_back"] == 1
     assert desk.jobs.queued[-1] == (FILL_JOB, {"tenant_id": TENANT, "treatments": ["call_back"]})
