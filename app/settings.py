@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from sqlalchemy.engine import make_url
 
 from app.errors import ConfigError
 from infra.phases import PHASES, Phase, PhaseName, Relational, Vectors
@@ -268,6 +269,12 @@ class Settings(BaseSettings):
     def owner_database_url(self) -> str:
         """The address with the login that owns the tables, for migrations."""
         return self.database_owner_url or self.direct_database_url
+
+    @property
+    def database_logins(self) -> frozenset[str]:
+        """The logins that the app itself connects with, on the primary and on replicas; not the tables' owner's."""
+        addresses = (self.database_url, self.database_reader_url, self.database_direct_url)
+        return frozenset(login for url in addresses if url is not None and (login := make_url(url).username))
 
     @property
     def local_key_file(self) -> Path:

@@ -19,8 +19,8 @@ from app.governance.openfeature import FlagProvider
 from app.knowledge.retrieve import FLAGS as RETRIEVAL_FLAGS
 from app.pack import Pack
 from app.principal import EVERY_TENANT
-from app.settings import Settings
-from app.storage import schema
+from app.settings import Environment, Settings
+from app.storage import roles, schema
 from app.storage.db import Database
 from app.storage.postgres import ServerPool
 from app.telemetry.metrics import Metrics
@@ -84,6 +84,7 @@ async def _database(settings: Settings, metrics: Metrics, redis: RedisLink | Non
     )
     stack.push_async_callback(db.close)
     await schema.check(db)
+    await roles.check(db.writer, settings.database_logins, strict=settings.environment is Environment.PRODUCTION)
     return db
 
 

@@ -52,7 +52,7 @@ from app.packs.treatments.pack import TREATMENTS
 from app.people import JobsOfPerson, People
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
-from app.storage import schema
+from app.storage import roles, schema
 from app.storage.db import Database
 from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
@@ -80,14 +80,18 @@ async def open_container(
 
 
 async def migrate_database(settings: Settings) -> str:
-    """Brings both schemas up, ours and the job engine's. Returns the revision. Raises ConfigError."""
+    """Brings both schemas up, ours and the job engine's, and lets the app's logins use them.
+
+    Returns the revision. Raises ConfigError.
+    """
     db = Database(settings.owner_database_url)
     try:
         await schema.upgrade(db.writer)
+        jobs = Jobs(settings.owner_database_url, metrics=build_metrics(version("trellis"), settings.phase))
+        await jobs.migrate()
+        await roles.grant(db.writer, *settings.database_logins)
     finally:
         await db.close()
-    jobs = Jobs(settings.owner_database_url, metrics=build_metrics(version("trellis"), settings.phase))
-    await jobs.migrate()
     return schema.head_revision()
 
 
