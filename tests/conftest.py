@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 from app.storage.base import Base
 from app.storage.db import Database
 
-pytest_plugins = ["tests.support.postgres", "tests.support.redis"]
+pytest_plugins = ["tests.support.postgres", "tests.support.redis", "tests.support.servers"]
 
 # A rule holds or it does not; how fast a shared machine is says nothing about it.
 settings.register_profile("trellis", deadline=None)

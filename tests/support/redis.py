@@ -1,18 +1,21 @@
 """Redis servers of a test run's own: in a temporary folder, on loopback, without persistence, ended by their process.
 
-As fixtures: `redis_server` (one for the session) and `redis_cluster` (three masters, for the session).
+As fixtures: `redis_server` (one for the session) and `redis_cluster` (three masters with a replica each, for the
+session).
 """
 
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 
+from tests.support import guard
 from tests.support.components import require
 from tests.support.postgres import free_port
 
@@ -36,6 +39,10 @@ class RedisServer:
     def client(self) -> "redis.Redis":
         return redis.Redis(port=self.port, decode_responses=True)
 
+    def kill(self) -> None:
+        """SIGKILL: it says goodbye to nobody."""
+        guard.end(self.process)
+
 
 @contextmanager
 def running(folder: Path, *options: str, port: int | None = None) -> Iterator[RedisServer]:
@@ -43,28 +50,55 @@ def running(folder: Path, *options: str, port: int | None = None) -> Iterator[Re
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     command = [require("redis"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder, *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    server = RedisServer(port, process)
+    server = RedisServer(port, guard.start(command, folder, stdout=subprocess.DEVNULL))
     try:
         _until(lambda: server.client().ping(), "redis does not answer")
         yield server
     finally:
-        process.kill()
-        process.wait(timeout=10)
+        server.kill()
+
+
+@dataclass(frozen=True)
+class RunningCluster:
+    """Masters with a share of the slots each; the replica of a master has its place in `replicas`."""
+
+    masters: Sequence[RedisServer]
+    replicas: Sequence[RedisServer]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in (*self.masters, *self.replicas))
+
+    def kill(self, master: int) -> None:
+        """SIGKILL; its replica takes over after the cluster's node timeout of a second."""
+        self.masters[master].kill()
+
+    def failover(self, master: int) -> None:
+        """Kills a master and returns when the cluster is whole again, with its replica in its place."""
+        self.kill(master)
+        heir = self.replicas[master].client()
+        _until(lambda: heir.info("replication")["role"] == "master", "the replica does not take over")
+        _until(lambda: heir.cluster("info")["cluster_state"] == "ok", "the cluster is not whole again")
+
+    def empty(self) -> None:
+        """Forgets every key, in the place of a new cluster for a test."""
+        for master in self.masters:
+            master.client().flushall()
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[str]:
-    """Three masters with a third of the slots each; the cluster's address."""
+def running_cluster(folder: Path, replicas: int = 0) -> Iterator[RunningCluster]:
+    """Three masters with a third of the slots each, with that many replicas (0 or 1) each."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
-    ports = [_node_port() for _ in range(3)]
-    with (
-        running(folder / "0", *options, port=ports[0]) as first,
-        running(folder / "1", *options, port=ports[1]) as second,
-        running(folder / "2", *options, port=ports[2]) as third,
-    ):
-        _form([first, second, third])
-        yield "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(running(folder / str(place), *options, port=_node_port()))
+            for place in range(3 + 3 * replicas)
+        ]
+        cluster = RunningCluster(nodes[:3], nodes[3:])
+        _form(cluster.masters, nodes)
+        _follow(cluster)
+        yield cluster
 
 
 def _node_port() -> int:
@@ -73,16 +107,33 @@ def _node_port() -> int:
     return port
 
 
-def _form(servers: Sequence[RedisServer]) -> None:
-    edges = [SLOTS * part // len(servers) for part in range(len(servers) + 1)]
-    for epoch, server in enumerate(servers, 1):
-        server.client().execute_command("CLUSTER SET-CONFIG-EPOCH", epoch)
-        server.client().execute_command("CLUSTER ADDSLOTSRANGE", edges[epoch - 1], edges[epoch] - 1)
-    for server in servers:
-        for other in servers:
-            server.client().execute_command("CLUSTER MEET", "127.0.0.1", other.port)
-    for server in servers:
-        _until(lambda: server.client().cluster("info")["cluster_state"] == "ok", "the cluster does not form")  # noqa: B023
+def _form(masters: Sequence[RedisServer], nodes: Sequence[RedisServer]) -> None:
+    edges = [SLOTS * part // len(masters) for part in range(len(masters) + 1)]
+    for epoch, node in enumerate(nodes, 1):
+        node.client().execute_command("CLUSTER SET-CONFIG-EPOCH", epoch)
+    for master, first, end in zip(masters, edges, edges[1:], strict=False):
+        master.client().execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
+    for node in nodes:
+        for other in nodes:
+            node.client().execute_command("CLUSTER MEET", "127.0.0.1", other.port)
+    for node in nodes:
+        _until(partial(_knows, node, len(nodes)), "the cluster does not form")
+
+
+def _knows(node: RedisServer, others: int) -> bool:
+    info = node.client().cluster("info")
+    return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == others
+
+
+def _follow(cluster: RunningCluster) -> None:
+    for replica, master in zip(cluster.replicas, cluster.masters, strict=False):
+        replica.client().execute_command("CLUSTER REPLICATE", master.client().execute_command("CLUSTER MYID"))
+    for replica in cluster.replicas:
+        _until(partial(_linked, replica), "a replica does not follow its master")
+
+
+def _linked(replica: RedisServer) -> bool:
+    return bool(replica.client().info("replication").get("master_link_status") == "up")
 
 
 def _until(holds: Callable[[], object], reason: str) -> None:
@@ -105,6 +156,12 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="session")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_cluster(tmp_path_factory.mktemp("redis-cluster")) as url:
-        yield url
+def whole_redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """The session's cluster, of three masters and three replicas. A test that kills a node makes one of its own."""
+    with running_cluster(tmp_path_factory.mktemp("redis-cluster"), replicas=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(whole_redis_cluster: RunningCluster) -> str:
+    return whole_redis_cluster.url

@@ -1,0 +1,70 @@
+"""The servers of a deployment, one set for the session: PostgreSQL and a standby, PgBouncer before both, Redis Cluster.
+
+As fixtures: `servers`, `server_settings` (settings of the app on a new database) and `backends` (settings of the app,
+once embedded and once on the servers).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.pgbouncer import PgBouncer, running_pgbouncer
+from tests.support.postgres import PostgresServer, Replica
+from tests.support.redis import RunningCluster
+
+Backends = dict[str, Any]
+"""Settings by name; empty for the embedded default."""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """All of them; `pooler` is before the primary, `reading_pooler` before the standby."""
+
+    primary: PostgresServer
+    standby: Replica
+    pooler: PgBouncer
+    reading_pooler: PgBouncer
+    redis: RunningCluster
+
+    @contextmanager
+    def settings(self) -> Iterator[Backends]:
+        """A new database with every table, on the standby too, and a Redis without keys."""
+        found = self.primary.new_database(migrated=True)
+        self.standby.catch_up()
+        self.redis.empty()
+        try:
+            yield {
+                "database_url": self.pooler.url(found.name),
+                "database_reader_url": self.reading_pooler.url(found.name),
+                "database_direct_url": found.app_url,
+                "database_owner_url": found.owner_url,
+                "database_pooled": True,
+                "redis_url": self.redis.url,
+            }
+        finally:
+            self.primary.drop_database(found.name)
+
+
+@pytest.fixture(scope="session")
+def servers(postgres_server: PostgresServer, whole_redis_cluster: RunningCluster) -> Iterator[Servers]:
+    with (
+        postgres_server.replica() as standby,
+        running_pgbouncer(postgres_server.port) as pooler,
+        running_pgbouncer(standby.port) as reading_pooler,
+    ):
+        yield Servers(postgres_server, standby, pooler, reading_pooler, whole_redis_cluster)
+
+
+@pytest.fixture
+def server_settings(servers: Servers) -> Iterator[Backends]:
+    with servers.settings() as found:
+        yield found
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def backends(request: pytest.FixtureRequest) -> Backends:
+    """What names the backends: both sets, and every contract holds on both."""
+    return {} if request.param == "embedded" else dict(request.getfixturevalue("server_settings"))
