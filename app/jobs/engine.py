@@ -78,6 +78,7 @@ class Jobs:
         )
         self._store: Store | None = None
         self._worker: Worker | None = None
+        self._ending = False
         self._gauges: asyncio.Task[None] | None = None
         route_engine_logs()
 
@@ -121,11 +122,19 @@ class Jobs:
         self._worker = worker
         self._gauges = asyncio.create_task(self._keep_gauges())
 
+    async def take_no_more(self) -> None:
+        """The process is about to end: what runs here goes on until `stop`, nothing more is begun."""
+        if self._worker is not None:
+            self._ending = True
+            await self._worker.take_no_more()
+
     async def stop(self, grace_s: float) -> None:
-        """Takes no more jobs, waits up to `grace_s` for the running ones; what is left runs on after the next start.
+        """Takes no more jobs, waits up to `grace_s` for the running ones; what is left goes back into its queue, for
+        another worker or the next start.
 
         Stopping what is not started does nothing; it may be started again.
         """
+        self._ending = False
         if self._gauges is not None:
             self._gauges.cancel()
             self._gauges = None
@@ -142,7 +151,7 @@ class Jobs:
     @property
     def alive(self) -> bool:
         """Started, and every queue's thread runs (where this process is a worker)."""
-        return self._store is not None and (self._worker is None or self._worker.alive)
+        return self._store is not None and (self._worker is None or self._ending or self._worker.alive)
 
     async def enqueue(
         self,

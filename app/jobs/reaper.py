@@ -20,7 +20,9 @@ _DEAD = text(
     "WHERE status = 'PENDING' AND application_version = :version AND executor_id IS NOT NULL AND executor_id NOT IN "
     "(SELECT executor_id FROM job_workers WHERE seen_at > now() - make_interval(secs => :limit_s))"
 )
+_FORGOTTEN = text("DELETE FROM job_workers WHERE seen_at < now() - make_interval(secs => :kept_s)")
 _EVERY_S = 5.0
+_KEPT_S = 86_400.0
 _log = structlog.get_logger(__name__)
 
 
@@ -46,6 +48,7 @@ class Reaper(threading.Thread):
         """The first beat, before any job is taken. Raises ConfigError where the app's migrations were not run."""
         try:
             self.beat()
+            self._forget()
         except ProgrammingError as problem:
             raise ConfigError("The table 'job_workers' is missing: run the migrations first.") from problem
 
@@ -65,6 +68,11 @@ class Reaper(threading.Thread):
         if dead:
             _log.warning("dead_workers_jobs_handed_over", executors=dead)
             self._recover(dead)
+
+    def _forget(self) -> None:
+        """Names of pods never come back: the list would only grow."""
+        with self._engine.begin() as connection:
+            connection.execute(_FORGOTTEN, {"kept_s": max(_KEPT_S, self._limit_s)})
 
     def run(self) -> None:
         while not self._stop_event.wait(min(_EVERY_S, self._limit_s / 3)):

@@ -24,6 +24,8 @@ from app.telemetry.metrics import Metrics
 
 # A job whose process dies this many times while it runs is given up as failed: it is likely what kills it.
 MAX_STARTS = 10
+ENDING_S = 2.0
+"""What a job that is cancelled has to clean up."""
 _log = structlog.get_logger(__name__)
 
 
@@ -161,9 +163,13 @@ class Worker:
             self._threads.append(thread)
             self._bells[name].ring()
 
-    async def stop(self, grace_s: float) -> None:
-        """Takes no more jobs, waits up to `grace_s` for the running ones, leaves the rest to recovery."""
+    async def take_no_more(self) -> None:
+        """What runs goes on; what waits is other workers', or the next start's."""
         await asyncio.to_thread(self._stop_queues)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more jobs, waits up to `grace_s` for the running ones, hands the rest over at once."""
+        await self.take_no_more()
         running = set(self._runner.tasks)
         if running:
             await asyncio.wait(running, timeout=grace_s)
@@ -171,9 +177,19 @@ class Worker:
         for task in left:
             task.cancel()
         if left:
-            _log.warning("jobs_left_to_recovery", count=len(left))
-            await asyncio.wait(left, timeout=5)
+            _log.warning("jobs_handed_over", count=len(left))
+            await asyncio.wait(left, timeout=ENDING_S)
+            await asyncio.to_thread(self._hand_over)
         await self._shut_down(asyncio.get_running_loop())
+
+    def _hand_over(self) -> None:
+        """Back into their queues, where another worker's next look finds them: no silence has to pass first."""
+        try:
+            self._store.forgive(self._identity.executor_id)
+            _recover([self._identity.executor_id])
+        except Exception:
+            # They are taken for a dead worker's then, or go on after the next start.
+            _log.warning("jobs_hand_over_failed", exc_info=True)
 
     def _stop_queues(self) -> None:
         for bell in self._bells.values():

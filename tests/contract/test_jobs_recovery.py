@@ -1,6 +1,7 @@
 """Durable jobs across stops, restarts and dead workers, on SQLite and on PostgreSQL."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from app.errors import ConfigError
 from app.jobs.engine import Jobs
 from app.jobs.port import Job, JobContext, JobState, QueueSpec
+from app.jobs.worker import MAX_STARTS
 from app.storage.db import Database
 from tests.support.examples import examples
 from tests.support.jobs import enqueue, new_jobs, open_database, reaches, until
@@ -95,10 +97,47 @@ async def test_what_outlives_the_grace_goes_on_after_the_next_start_without_its_
     await jobs.stop(0)
     assert held.left  # nothing of it runs on
     held.gate.set()
+    await jobs.start(worker=False)
+    assert (status := await jobs.status("h")) is not None
+    assert status.state is JobState.QUEUED  # handed over: any other worker's next look finds it
+    await jobs.stop(0)
     await jobs.start(worker=True)
     assert (await reaches(jobs, "h", JobState.DONE)).result == {"number": 7}
     await jobs.stop(5)
     assert held.calls == ["first", "second", "second"]
+
+
+async def test_a_job_that_is_handed_over_at_every_stop_is_never_given_up(url: str, database: Database) -> None:
+    held = Held()
+    jobs = held.jobs(url)
+    for _ in range(MAX_STARTS + 3):
+        await jobs.start(worker=True)
+        if not held.calls:
+            await enqueue(database, jobs, "held", "h")
+        await held.waiting.wait()
+        held.waiting.clear()
+        await jobs.stop(0)
+    held.gate.set()
+    await jobs.start(worker=True)
+    await reaches(jobs, "h", JobState.DONE)
+    await jobs.stop(5)
+
+
+async def test_who_takes_no_more_ends_what_runs_and_leaves_what_waits(url: str, database: Database) -> None:
+    held = Held()
+    jobs = held.jobs(url)
+    await jobs.start(worker=True)
+    await enqueue(database, jobs, "held", "h")
+    await held.waiting.wait()
+    await jobs.take_no_more()
+    assert jobs.alive
+    await enqueue(database, jobs, "held", "late")
+    held.gate.set()
+    await reaches(jobs, "h", JobState.DONE)
+    assert (late := await jobs.status("late")) is not None
+    assert late.state is JobState.QUEUED
+    await jobs.stop(5)
+    assert held.calls == ["first", "second"]
 
 
 async def test_an_error_that_stopping_causes_is_no_failure_of_the_job(url: str, database: Database) -> None:
@@ -284,3 +323,27 @@ async def test_a_worker_that_signs_off_hands_its_job_over_before_it_counts_as_de
         leaving.terminate()
         fleet.let_go()
         assert (await reaches(jobs, "h", JobState.DONE)).result == {"by": staying}
+
+
+async def test_a_worker_that_was_frozen_is_fenced_when_it_wakes_and_works_on(
+    front: tuple[Jobs, Database, Fleet],
+) -> None:
+    jobs, database, fleet = front
+    fleet.hold()
+    with fleet.worker("a", DEAD_AFTER_S) as frozen:
+        await asyncio.to_thread(frozen.wait_for_line, "ready")
+        await enqueue(database, jobs, "held", "h")
+        await until(lambda: "h second a" in fleet.lines(), "a is in the second step")
+        frozen.process.send_signal(signal.SIGSTOP)
+        with fleet.worker("b", DEAD_AFTER_S) as second:
+            fleet.let_go()
+            assert (await reaches(jobs, "h", JobState.DONE)).result == {"by": "b"}
+            second.terminate()
+        # It wakes in the step that it was in, ends it, and may not write it: what b wrote stands.
+        frozen.process.send_signal(signal.SIGCONT)
+        await enqueue(database, jobs, "two_steps", "next")
+        assert (await reaches(jobs, "next", JobState.DONE)).result == {"by": "a"}
+        assert (status := await jobs.status("h")) is not None
+        assert status.result == {"by": "b"}
+        frozen.terminate()
+    assert [line for line in fleet.lines() if line.startswith("h ")] == ["h first a", "h second a", "h second b"]
