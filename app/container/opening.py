@@ -18,6 +18,7 @@ from app.container.container import Container, Parts
 from app.container.ground import Ground, lay_ground
 from app.container.knowledge import Knowledge, open_knowledge
 from app.container.models import open_router
+from app.container.talks import open_memory
 from app.container.tools import open_tools
 from app.container.upkeep import PURGE_SCHEDULE, checks, keep_gauges, purging
 from app.conversation.assistant import Assistant
@@ -40,7 +41,7 @@ from app.integrations.person import LocalIntegrationsOfPerson
 from app.jobs.engine import Jobs
 from app.knowledge.jobs import IngestJobs
 from app.knowledge.reindex import Reindexing
-from app.memory import ConversationMemory, LocalMemory, RedisMemory
+from app.memory import ConversationMemory, MemoryFile
 from app.messages.base import Messenger
 from app.messages.local import LocalMessenger
 from app.pack import Kit, Pack, PackRuntime, Ports
@@ -140,7 +141,7 @@ async def _kit(ground: Ground, ports: Ports, knowledge: Knowledge) -> tuple[Kit,
     jobs = _jobs(ground)
     prompts = _prompts(settings)
     agent = Agent(router, executor, metrics)
-    memory = RedisMemory(ground.redis, clock) if ground.redis else LocalMemory(clock)
+    memory = await open_memory(ground)
     kit = Kit(
         settings=settings,
         ports=ports,
@@ -245,7 +246,7 @@ def _people(ground: Ground, kit: Kit, runtimes: Mapping[str, PackRuntime]) -> Pe
         AnswersOnceOfPerson(),
     )
     traces = (
-        MemoryOfPerson(kit.memory),
+        MemoryOfPerson(kit.memory, MemoryFile(ground.settings.home, ground.clock)),
         TastesOfPerson(kit.ports.retriever),
         AnswersOfPerson(ground.db, kit.caches, kit.assistant, kit.streams),
         JobsOfPerson(kit.jobs),

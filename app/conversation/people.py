@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from sqlalchemy import select
@@ -13,22 +14,22 @@ from app.governance.people import Aliases, Kind
 from app.http.streaming import Streams
 from app.knowledge.models import KnowledgeIndex
 from app.knowledge.retrieve import Retriever
-from app.memory import ConversationMemory
+from app.memory import ConversationMemory, MemoryFile
 from app.storage.db import Database
 
 
 class MemoryOfPerson:
-    """`PersonTraces` of what was said lately."""
+    """`PersonTraces` of what was said lately: in memory, and in the file of a process that ended."""
 
     name = "memory"
 
-    def __init__(self, memory: ConversationMemory) -> None:
-        self._memory = memory
+    def __init__(self, memory: ConversationMemory, file: MemoryFile) -> None:
+        self._places: tuple[ConversationMemory | MemoryFile, ...] = (memory, file)
 
     async def export(self, tenant_id: str, known: Aliases) -> list[dict[str, Any]]:
         rows = []
-        for user in known.of(Kind.USER):
-            for bot, talk in (await self._memory.export(tenant_id, user)).items():
+        for place, user in product(self._places, known.of(Kind.USER)):
+            for bot, talk in (await place.export(tenant_id, user)).items():
                 turns = [{**asdict(turn), "at": turn.at.isoformat()} for turn in talk.turns]
                 rows.append({"user": user, "bot": bot, "turns": turns, "summary": talk.summary})
         return rows
@@ -36,8 +37,8 @@ class MemoryOfPerson:
     async def erase(self, tenant_id: str, known: Aliases) -> int:
         """Counts conversations."""
         talks = len(await self.export(tenant_id, known))
-        for user in known.of(Kind.USER):
-            await self._memory.forget(tenant_id, user)
+        for place, user in product(self._places, known.of(Kind.USER)):
+            await place.forget(tenant_id, user)
         return talks
 
 

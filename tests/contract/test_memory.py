@@ -8,7 +8,7 @@ import pytest
 
 from app.cache.connection import connect
 from app.ids import new_id
-from app.memory import Conversation, ConversationMemory, LocalMemory, RedisMemory, Turn
+from app.memory import Conversation, ConversationMemory, LocalMemory, RedisMemory, Talk, Turn
 from tests.conftest import StillClock
 
 
@@ -123,3 +123,66 @@ async def test_an_export_holds_all_that_is_kept_of_one_user(memory: Conversation
         "shop": Conversation((hers,)),
         "help": Conversation((), "about her"),
     }
+
+
+async def everything(memory: ConversationMemory) -> list[Talk]:
+    found = [talk async for talk in memory.talks()]
+    return sorted(found, key=lambda talk: (talk.tenant_id, talk.user, talk.bot))
+
+
+async def test_what_one_memory_gives_out_another_takes_in(memory: ConversationMemory, clock: StillClock) -> None:
+    for user in ("ann", "{bob}:who", "cyd@example.com"):
+        await memory.add("acme", "shop", user, turn(clock, "question"), turn(clock, "answer\x00é", "assistant"))
+    await memory.add("rival", "help", "ann", turn(clock, "another's"))
+    kept = await everything(memory)
+    assert [(talk.tenant_id, talk.bot, talk.user) for talk in kept] == [
+        ("acme", "shop", "ann"),
+        ("acme", "shop", "cyd@example.com"),
+        ("acme", "shop", "{bob}:who"),
+        ("rival", "help", "ann"),
+    ]
+    assert [said.text for said in kept[0].turns] == ["question", "answer\x00é"]
+    for talk in kept:
+        await memory.forget(talk.tenant_id, talk.user)
+    assert await everything(memory) == []
+    await memory.restore(kept)
+    await memory.restore(kept)
+    assert await everything(memory) == kept
+
+
+async def test_a_summary_moves_with_its_time(memory: ConversationMemory, clock: StillClock) -> None:
+    said = clock() - timedelta(hours=23)
+    await memory.restore([Talk("acme", "shop", "ann", (), ("about her", said))])
+    await memory.restore([Talk("acme", "shop", "ann", (), ("another", clock()))])
+    (talk,) = await everything(memory)
+    assert talk.summary is not None
+    assert talk.summary[0] == "about her"
+    # Redis keeps its own time, in which this test takes some.
+    assert abs(talk.summary[1] - said) < timedelta(minutes=1)
+    await memory.restore([Talk("acme", "help", "ann", (), ("too old", clock() - timedelta(hours=24)))])
+    assert await memory.summary("acme", "help", "ann") is None
+
+
+async def test_what_was_said_before_comes_before_what_is_said_now(
+    memory: ConversationMemory, clock: StillClock
+) -> None:
+    old = tuple(turn(clock, str(number)) for number in range(8))
+    clock.advance(hours=23)
+    await memory.add("acme", "shop", "ann", turn(clock, "8"))
+    for _ in range(2):
+        await memory.restore([Talk("acme", "shop", "ann", old)])
+    assert await texts(memory) == [str(number) for number in range(9)]
+    await memory.add("acme", "shop", "ann", *(turn(clock, str(number)) for number in (9, 10)))
+    assert await texts(memory) == [str(number) for number in range(1, 11)]
+    clock.advance(hours=1)
+    await memory.restore([Talk("acme", "help", "ann", old)])
+    assert await texts(memory, bot="help") == []
+
+
+async def test_forgetting_leaves_nobody_to_give_out(memory: ConversationMemory, clock: StillClock) -> None:
+    await memory.add("acme", "shop", "ann", turn(clock, "hers"))
+    await memory.add("acme", "help", "ann", turn(clock, "hers"))
+    await memory.forget("acme", "ann", "shop")
+    assert [talk.bot for talk in await everything(memory)] == ["help"]
+    await memory.forget("acme", "ann", "help")
+    assert await everything(memory) == []
