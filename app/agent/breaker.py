@@ -35,7 +35,10 @@ def always(_error: BaseException) -> bool:
 
 
 class Breaker:
-    """Opens after `failures` failures within `window_s`; after `open_s` lets exactly one call through.
+    """Opens after `failures` failures within `window_s`, where no more calls succeeded between them than failed;
+    after `open_s` lets exactly one call through.
+
+    A part that fails now and then under many calls stays in use: leaving it alone would fail all of them.
 
     That probe's success closes it, its failure opens it anew; a probe that is cancelled frees its place. The
     verdict of a call that began before the last change of state counts for nothing. For one event loop.
@@ -62,7 +65,9 @@ class Breaker:
         self._open_s = open_s
         self._clock = clock
         self._on_change = on_change
-        self._failed_at: deque[float] = deque(maxlen=failures)
+        # When each of the last ones was, and how many calls had succeeded by then.
+        self._failed_at: deque[tuple[float, int]] = deque(maxlen=failures)
+        self._succeeded = 0
         self._opened_at = 0.0
         self._probing = False
         self._era = 0
@@ -86,7 +91,10 @@ class Breaker:
         return self._era
 
     def succeeded(self, era: int) -> None:
-        if era == self._era and self.state is BreakerState.HALF_OPEN:
+        if era != self._era:
+            return
+        self._succeeded += 1
+        if self.state is BreakerState.HALF_OPEN:
             self._failed_at.clear()
             self._change(BreakerState.CLOSED)
 
@@ -94,11 +102,15 @@ class Breaker:
         if era != self._era:
             return
         now = self._clock()
-        self._failed_at.append(now)
-        many = len(self._failed_at) == self._failures and now - self._failed_at[0] <= self._window_s
-        if many or self.state is BreakerState.HALF_OPEN:
+        self._failed_at.append((now, self._succeeded))
+        if self._many(now) or self.state is BreakerState.HALF_OPEN:
             self._opened_at = now
             self._change(BreakerState.OPEN)
+
+    def _many(self, now: float) -> bool:
+        since, succeeded = self._failed_at[0]
+        between = self._succeeded - succeeded
+        return len(self._failed_at) == self._failures >= between and now - since <= self._window_s
 
     def abandoned(self, era: int) -> None:
         """The call ended without a verdict."""

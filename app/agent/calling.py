@@ -22,6 +22,7 @@ from app.agent.model import (
     Written,
 )
 from app.agent.resilience import RetryPolicy, with_retries
+from app.agent.retry_budget import RetryBudget, RetryBudgets
 from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
@@ -71,6 +72,7 @@ class ModelCaller:
         self._breakers = breakers
         self._metrics = metrics
         self._retry = retry
+        self._budgets = RetryBudgets()
         self._call_timeout_s = call_timeout_s
 
     async def ask(self, ask: Ask) -> ModelReply:
@@ -87,14 +89,29 @@ class ModelCaller:
         return await self._tried(ask, attempt)
 
     async def _tried(self, ask: Ask, call: Callable[[], Awaitable[Result]]) -> Result:
+        budget = self._budgets.get(ask.client.provider, ask.client.model)
+
         async def attempt() -> Result:
             try:
-                return await call()
+                result = await call()
             except CALL_ERRORS as error:
                 ask.errors.append(error)
                 raise
+            budget.answered()
+            return result
 
-        return await with_retries(attempt, policy=self._retry, deadline=ask.first_by, retryable=_retryable)
+        return await with_retries(
+            attempt,
+            policy=self._retry,
+            deadline=ask.first_by,
+            retryable=_retryable,
+            allowed=lambda: self._may_repeat(ask, budget),
+        )
+
+    def _may_repeat(self, ask: Ask, budget: RetryBudget) -> bool:
+        may = budget.take()
+        self._metrics.model_retries.labels(ask.client.provider, "made" if may else "withheld").inc()
+        return may
 
     async def _attempt(self, ask: Ask) -> ModelReply:
         with self._observed(ask) as call, spans.inside(call.span):

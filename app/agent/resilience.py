@@ -28,12 +28,14 @@ async def with_retries(
     policy: RetryPolicy,
     deadline: float,
     retryable: Callable[[Exception], bool],
+    allowed: Callable[[], bool] = lambda: True,
 ) -> Result:
     """The first result, or the last exception.
 
     Args:
         deadline: of the event loop's clock. A wait that would pass it is not begun.
         retryable: whether an exception is worth another attempt.
+        allowed: asked last, once before each further attempt.
     """
     # Stamina takes over from the first failure: it would cost more than the rest of a turn where there is none.
     try:
@@ -41,12 +43,17 @@ async def with_retries(
     except Exception as error:
         first: Exception | None = error
     loop = asyncio.get_running_loop()
+    attempts_left = policy.attempts
 
     def wait(error: Exception) -> bool | float:
-        if not retryable(error):
+        nonlocal attempts_left
+        attempts_left -= 1
+        if not attempts_left or not retryable(error):
             return False
         asked = retry_after(error)
         if (asked or 0.0) > policy.wait_max_s or loop.time() + (asked or policy.wait_initial_s) >= deadline:
+            return False
+        if not allowed():
             return False
         return True if asked is None else asked
 

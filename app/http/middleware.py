@@ -19,6 +19,7 @@ from app.http.shortcut import PathPattern, Shortcut
 from app.http.streaming import wants_stream
 from app.http.strict import refuse_nul_target
 from app.ids import new_id
+from app.storage.failures import failure
 from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
@@ -124,8 +125,9 @@ class _Exchange:
         except HTTPException as error:
             await self._fail(from_http(self.scope, error), error)
         except Exception as error:
-            _log.exception("unforeseen error")
-            await self._fail(from_unforeseen(self.scope), error)
+            stated = failure(error)
+            _log.exception("database not available" if stated else "unforeseen error")
+            await self._fail(from_error(self.scope, stated) if stated else from_unforeseen(self.scope), error)
 
     async def _enter(self, receive: Receive) -> Receive:
         path = self.scope["path"].removeprefix(self._root)

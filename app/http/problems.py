@@ -9,7 +9,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -24,9 +24,9 @@ from app.errors import (
     TooLarge,
     TrellisError,
     Unauthenticated,
-    Unavailable,
     UnsupportedMedia,
 )
+from app.storage.failures import failure
 
 _log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(TrellisError, _on_trellis)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(OperationalError, _on_database)
+    app.add_exception_handler(DBAPIError, _on_database)
     app.add_exception_handler(PoolTimeout, _on_database)
 
 
@@ -155,10 +155,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_database(request: Request, error: Exception) -> Response:
+    stated = failure(error)
+    if stated is None:
+        raise error
     _log.error("database not available", exc_info=error)
-    return from_error(
-        request.scope, Unavailable("The database does not answer at the moment: try again.", retry_after=2)
-    )
+    return from_error(request.scope, stated)
 
 
 def _field_error(item: Any) -> dict[str, str]:

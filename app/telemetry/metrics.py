@@ -155,6 +155,12 @@ _MODEL = (
     ),
     _counter("model_cost_usd", "Cost of model calls in US dollars, by the price list.", PROVIDER, unit="usd"),
     _counter("model_fallbacks", "Calls that went on to the next provider of their route.", MODEL_ROUTE),
+    _counter(
+        "model_retries",
+        "Failed model calls that were worth another attempt, by whether the provider's retry budget had one left.",
+        PROVIDER,
+        Label("result", ("made", "withheld")),
+    ),
     _gauge(
         "breaker_state",
         "State of a circuit breaker: 0 closed, 1 half open, 2 open.",
@@ -438,6 +444,7 @@ class Metrics:
     model_tokens: Counter
     model_cost_usd: Counter
     model_fallbacks: Counter
+    model_retries: Counter
     breaker_state: Gauge
     tool_calls: Counter
     tool_duration_seconds: Histogram

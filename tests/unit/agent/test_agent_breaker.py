@@ -51,6 +51,18 @@ def test_it_opens_after_enough_failures_in_the_window_and_says_how_long(seconds:
     assert refused.value.retry_after == 4
 
 
+def test_failures_among_more_successes_leave_it_closed_until_failures_prevail(seconds: Seconds) -> None:
+    crm = breaker(seconds)
+    for _ in range(20):
+        fail(crm)
+        succeed(crm)
+        succeed(crm)
+    assert crm.state is BreakerState.CLOSED
+    fail(crm)
+    fail(crm)
+    assert crm.state is BreakerState.OPEN
+
+
 def test_exactly_one_probe_goes_through_and_its_success_closes_it(seconds: Seconds) -> None:
     crm = breaker(seconds)
     for _ in range(3):

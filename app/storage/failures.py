@@ -1,0 +1,42 @@
+"""Which errors of the database say that it is away or full, and what a caller is told then."""
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.errors import Retryable, Unavailable
+
+AGAIN_S = 2.0
+FULL_AGAIN_S = 30.0
+_FULL = frozenset({"SQLITE_FULL", "53100"})
+# PostgreSQL, "Appendix A. Error Codes": connections, resources, shutdown and start, a standby that was the primary,
+# conflicts that a repeat resolves, a lock or a statement that took too long.
+_PASSING = ("08", "53", "57P", "25006", "40001", "40P01", "55P03", "57014")
+
+
+class StorageFull(Retryable):
+    status, code, title = 507, "storage-full", "There is no room left to store this"
+
+
+def failure(error: BaseException) -> Retryable | None:
+    """What the caller is told where the database and not the request is at fault; None for any other error."""
+    if isinstance(error, PoolTimeout):
+        return _away()
+    if not isinstance(error, DBAPIError):
+        return None
+    code = _code(error)
+    if code in _FULL:
+        return StorageFull(
+            "The database has no room left, so nothing was stored: free or add space, then send it again.",
+            retry_after=FULL_AGAIN_S,
+        )
+    lost = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return _away() if lost or code.startswith(_PASSING) else None
+
+
+def _away() -> Unavailable:
+    return Unavailable("The database does not answer at the moment: try again.", retry_after=AGAIN_S)
+
+
+def _code(error: DBAPIError) -> str:
+    """PostgreSQL's SQLSTATE, or the name of SQLite's code; empty where the driver gives neither."""
+    return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None) or "")
