@@ -1,4 +1,4 @@
-"""Runs the revisions on a connection that `app.storage.schema` gives."""
+"""Runs revisions on a connection, or writes their SQL, as `app.storage.revisions` asks."""
 
 from typing import Literal
 
@@ -8,7 +8,9 @@ from sqlalchemy import JSON, Connection, text
 
 from app.principal import EVERY_TENANT
 from app.storage.base import Base
+from app.storage.migrations.limits import at_once
 from app.storage.postgres import TENANT
+from app.storage.programs import record
 from app.storage.types import UtcDateTime
 
 
@@ -32,6 +34,9 @@ def run(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # What a revision does to rows it does to every tenant's.
         connection.execute(text(f"SELECT set_config('{TENANT}', '{EVERY_TENANT}', false)"))
+        for statement in at_once():
+            connection.execute(text(statement))
+        connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -41,9 +46,27 @@ def run(connection: Connection) -> None:
         # SQLite cannot alter a column in place: Alembic copies the table.
         render_as_batch=connection.dialect.name == "sqlite",
         transaction_per_migration=True,
+        on_version_apply=record,
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
-run(context.config.attributes["connection"])
+def write(dialect: str) -> None:
+    context.configure(
+        dialect_name=dialect,
+        literal_binds=True,
+        transactional_ddl=True,
+        transaction_per_migration=True,
+        on_version_apply=record,
+    )
+    with context.begin_transaction():
+        for statement in at_once() if dialect == "postgresql" else ():
+            context.execute(statement)
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    write(context.config.attributes["dialect"])
+else:
+    run(context.config.attributes["connection"])

@@ -69,9 +69,49 @@ def drop_index(name: str, table: str) -> None:
         _drop(name)
 
 
+def add_check(name: str, table: str, condition: str) -> None:
+    """Adds a CHECK constraint: from now on for what is written, then for the rows that are there, without stopping
+    writers. Raises the database's IntegrityError where a row breaks it."""
+    if not on_postgres():
+        with op.batch_alter_table(table) as copied:
+            copied.create_check_constraint(name, sa.text(condition))
+        return
+    _add_constraint(name, table, f"CHECK ({condition})")
+
+
+def add_foreign_key(
+    name: str, table: str, columns: Sequence[str], of: str, of_columns: Sequence[str], *, ondelete: str | None = None
+) -> None:
+    """Adds a foreign key to table `of`, in the same two steps as `add_check`."""
+    if not on_postgres():
+        with op.batch_alter_table(table) as copied:
+            copied.create_foreign_key(name, of, list(columns), list(of_columns), ondelete=ondelete)
+        return
+    rule = f" ON DELETE {ondelete}" if ondelete else ""
+    ours, theirs = ", ".join(columns), ", ".join(of_columns)
+    _add_constraint(name, table, f"FOREIGN KEY ({ours}) REFERENCES {of} ({theirs}){rule}")
+
+
+def drop_constraint(name: str, table: str, kind: str) -> None:
+    """Takes a constraint away. `kind`: "check" or "foreignkey"."""
+    if not on_postgres():
+        with op.batch_alter_table(table) as copied:
+            copied.drop_constraint(name, type_=kind)
+        return
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+
+
+def _add_constraint(name: str, table: str, rule: str) -> None:
+    with alone():
+        op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule} NOT VALID")
+    with _long_build():
+        op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+
+
 @contextmanager
 def _long_build() -> Iterator[None]:
-    # A concurrent build blocks nobody, and waits for every transaction that is older than itself.
+    # It blocks nobody, and a concurrent build waits for every transaction that is older than itself.
     with alone():
         for statement in patiently():
             op.execute(statement)

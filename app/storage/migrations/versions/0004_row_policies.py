@@ -8,6 +8,8 @@ revision: str = "0004"
 down_revision: str | None = "0003"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+# Programs before it do not say whose a transaction is, and would see no row.
+oldest_program: str = "0004"
 
 TABLES = (
     "answer_feedback",
