@@ -36,7 +36,8 @@ def create_logins(server: "PostgresServer") -> None:
 
 def make_template(server: "PostgresServer") -> str:
     """The name of a migrated database that nobody can connect to, so that it can be copied at any time."""
-    server.do(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
+    # Also after a migration that failed, for the next test to say why.
+    server.do(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)", f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
     _migrate(server.url(TEMPLATE, APP), server.url(TEMPLATE, OWNER))
     server.do(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false")
     return TEMPLATE

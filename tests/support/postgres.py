@@ -209,7 +209,7 @@ class Replica(Node):
 
     def catch_up(self) -> None:
         """Until it shows everything that the primary has written by now."""
-        wanted = self._primary.scalar("SELECT pg_current_wal_insert_lsn()")
+        wanted = self._primary.scalar("SELECT pg_current_wal_flush_lsn()")
         until(
             lambda: self.scalar(f"SELECT pg_last_wal_replay_lsn() >= '{wanted}'"),
             f"the standby is not at {wanted}",

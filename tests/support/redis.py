@@ -89,7 +89,7 @@ class RunningCluster:
 @contextmanager
 def running_cluster(folder: Path, replicas: int = 0) -> Iterator[RunningCluster]:
     """Three masters with a third of the slots each, with that many replicas (0 or 1) each."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(running(folder / str(place), *options, port=_node_port()))

@@ -1,0 +1,174 @@
+"""The servers that the tests start are what a deployment has, and fail the way that a test asks for."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.support.pgbouncer import running_pgbouncer
+from tests.support.postgres import open_server, until
+from tests.support.processes import ROOT, wait_until
+from tests.support.redis import running_cluster
+from tests.support.servers import Backends, Servers
+from tests.support.wire import Wire
+
+TIMEOUT_S = 0.3
+
+
+def ask(address: str, query: str) -> object:
+    url = make_url(address).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, prepare_threshold=None, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchone()[0]
+
+
+def test_settings_name_both_servers_behind_poolers_with_a_login_that_policies_hold(
+    server_settings: Backends, servers: Servers
+) -> None:
+    rights = "SELECT concat(rolname, rolsuper, rolbypassrls) FROM pg_roles WHERE rolname = current_user"
+    owned = "SELECT count(*) FROM pg_tables WHERE tableowner = current_user"
+    for name in ("database_url", "database_reader_url", "database_direct_url"):
+        assert ask(server_settings[name], rights) == "trellis_apiff"
+        assert ask(server_settings[name], owned) == 0
+    replica = [name for name in server_settings if name.endswith("_url") and "postgresql" in server_settings[name]]
+    assert [ask(server_settings[name], "SELECT pg_is_in_recovery()") for name in sorted(replica)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert ask(server_settings["database_owner_url"], owned) > 50
+    assert "trellis_api" in servers.pooler.log
+
+
+def test_a_copied_database_has_the_tables_and_nothing_of_another_test(servers: Servers) -> None:
+    with servers.settings() as first, servers.settings() as second:
+        write = "INSERT INTO tenants (id, name, created_at) VALUES ('one', 'One', now()) RETURNING id"
+        assert ask(first["database_owner_url"], write) == "one"
+        assert ask(first["database_url"], "SELECT count(*) FROM tenants") == 1
+        assert ask(second["database_url"], "SELECT count(*) FROM tenants") == 0
+
+
+def test_a_standby_pauses_and_takes_over_with_every_commit_when_the_primary_is_killed() -> None:
+    with open_server(fast=False) as primary, primary.replica(synchronous=True) as standby:
+        primary.do("CREATE TABLE kept (number int)", "INSERT INTO kept VALUES (1)")
+        standby.catch_up()
+        standby.pause_replay()
+        primary.do("INSERT INTO kept VALUES (2)")
+        assert standby.scalar("SELECT count(*) FROM kept") == 1
+        standby.resume_replay()
+        standby.catch_up()
+        assert standby.scalar("SELECT count(*) FROM kept") == 2
+        with running_pgbouncer(primary.port) as pooler:
+            primary.do("INSERT INTO kept VALUES (3)")
+            primary.kill()
+            with pytest.raises(psycopg.OperationalError):
+                primary.connect()
+            with pytest.raises(psycopg.OperationalError):
+                ask(pooler.url("postgres"), "SELECT 1")
+        standby.promote()
+        standby.do("INSERT INTO kept VALUES (4)")
+        assert standby.scalar("SELECT array_agg(number ORDER BY number) FROM kept") == [1, 2, 3, 4]
+        primary.start()
+        assert primary.scalar("SELECT count(*) FROM kept") == 3
+
+
+def test_a_killed_master_of_the_cluster_is_replaced_with_its_keys(tmp_path: Path) -> None:
+    with running_cluster(tmp_path, replicas=1) as cluster:
+        keys = [key for key in map(str, range(30)) if slot(cluster.masters[0].client(), key) < 16_384 // 3]
+        for key in keys:
+            cluster.masters[0].client().set(key, "here")
+        until(lambda: cluster.replicas[0].client().dbsize() == len(keys), "the replica does not have them")
+        cluster.failover(0)
+        assert [cluster.replicas[0].client().get(key) for key in keys] == ["here"] * len(keys)
+
+
+def slot(client: object, key: str) -> int:
+    return client.execute_command("CLUSTER KEYSLOT", key)
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that says what it hears, in another process."""
+    program = """
+        import socketserver
+        class Echo(socketserver.BaseRequestHandler):
+            def handle(self):
+                while said := self.request.recv(100):
+                    self.request.sendall(said)
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+            print(server.server_address[1], flush=True)
+            server.serve_forever()
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE) as process:
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+def said(wire: Wire, connection: socket.socket | None = None) -> bytes:
+    connection = connection or socket.create_connection(("127.0.0.1", wire.port), timeout=TIMEOUT_S)
+    connection.sendall(b"hello")
+    return connection.recv(100)
+
+
+def test_a_wire_is_slow_silent_cut_and_mended(echo: int) -> None:
+    with Wire(echo) as wire:
+        connection = socket.create_connection(("127.0.0.1", wire.port), timeout=TIMEOUT_S)
+        assert said(wire, connection) == b"hello"
+        wire.delay(0.1)
+        began = time.monotonic()
+        assert said(wire, connection) == b"hello"
+        assert time.monotonic() - began >= 0.2
+        wire.heal()
+        wire.stall()
+        with pytest.raises(TimeoutError):
+            said(wire, connection)
+        with pytest.raises(TimeoutError):
+            said(wire)
+        wire.heal()
+        assert connection.recv(100) == b"hello"
+        wire.cut()
+        with pytest.raises(ConnectionResetError):
+            said(wire, connection)
+        with pytest.raises(ConnectionRefusedError):
+            said(wire)
+        wire.heal()
+        assert said(wire) == b"hello"
+
+
+def test_servers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    program = f"""
+        import time
+        from pathlib import Path
+        from tests.support import guard
+        folder = Path({str(tmp_path)!r}) / "server"
+        folder.mkdir()
+        print(guard.start(["sleep", 600], folder).pid, flush=True)
+        time.sleep(600)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, stdout=subprocess.PIPE) as run:
+        server = int(run.stdout.readline())
+        os.kill(server, 0)
+        run.kill()
+    wait_until(ended(server), "the server ends with its run")
+    wait_until(lambda: not (tmp_path / "server").exists(), "its folder is removed")
+
+
+def ended(pid: int) -> Callable[[], bool]:
+    def gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        # Nobody waits for an orphan in a container without an init: it is dead all the same.
+        status = Path(f"/proc/{pid}/stat")
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+    return gone
