@@ -17,7 +17,7 @@ from app.jobs.port import Job, JobContext, JobState, QueueSpec
 from app.jobs.worker import MAX_STARTS
 from app.storage.db import Database
 from tests.support.examples import examples
-from tests.support.jobs import enqueue, new_jobs, open_database, reaches, until
+from tests.support.jobs import TIMEOUT_S, enqueue, new_jobs, open_database, reaches, until
 from tests.support.jobs_child import QUEUE as CHILD_QUEUE
 from tests.support.jobs_child import Work
 from tests.support.processes import Child
@@ -114,7 +114,8 @@ async def test_a_job_that_is_handed_over_at_every_stop_is_never_given_up(url: st
         await jobs.start(worker=True)
         if not held.calls:
             await enqueue(database, jobs, "held", "h")
-        await held.waiting.wait()
+        async with asyncio.timeout(TIMEOUT_S):
+            await held.waiting.wait()
         held.waiting.clear()
         await jobs.stop(0)
     held.gate.set()
