@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +17,7 @@ from app import launch
 from app.administration import GROUPS
 from app.arenas import few_arenas
 from app.console import LOCAL, TenantOption, out, run
-from app.container import PACKS, Container, Parts, migrate_database, open_container
+from app.container import PACKS, Container, Move, Parts, migrate_database, open_container, plan_migration
 from app.conversation.evaluation.cache import evaluate as evaluate_cache
 from app.errors import TrellisError
 from app.governance.decisions import explain
@@ -28,6 +29,7 @@ from app.pack import Kit
 from app.principal import Principal
 from app.provision import load_local
 from app.settings import Settings, load_settings
+from app.storage.revisions import HEAD, ONE_BACK
 from app.telemetry.logs import configure_logs
 from app.terminal.command import chat
 
@@ -104,11 +106,21 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
 
 
 @cli.command()
-def migrate() -> None:
-    """Bring the database's schema up to this version."""
+def migrate(
+    to: Annotated[str | None, typer.Option(help="A revision, head or base (an empty database).")] = None,
+    down: Annotated[bool, typer.Option("--down", help="Take revisions back: the newest, or all down to --to.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print what would be run, and the locks it takes.")] = False,
+) -> None:
+    """Bring the database's schema up to this version, or to a revision. It may be in use meanwhile."""
     settings = load_settings()
     launch.prepare_home(settings)
-    out.print(f"The database has schema {asyncio.run(migrate_database(settings))}.")
+    move = Move(to or (ONE_BACK if down else HEAD), down)
+    if plan:
+        lines = list(asyncio.run(plan_migration(settings, move)))
+        print("\n".join(lines) if lines else "There is nothing to do.")
+        return
+    revision = asyncio.run(migrate_database(settings, move, partial(print, flush=True)))
+    out.print(f"The database has schema {revision}.", highlight=False)
 
 
 cli.command()(chat)

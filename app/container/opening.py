@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 from app.agent.breaker import Breakers
@@ -53,11 +52,8 @@ from app.packs.treatments.pack import TREATMENTS
 from app.people import JobsOfPerson, People
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
-from app.storage import roles, schema
-from app.storage.db import Database
 from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
-from app.telemetry.setup import build_metrics
 from app.web.signing import signing_key
 
 PACKS: tuple[Pack, ...] = (LEADS, CHAT, CLAIMS, TREATMENTS, TEAMS)
@@ -80,22 +76,6 @@ async def open_container(
         yield await _build(ground)
 
 
-async def migrate_database(settings: Settings) -> str:
-    """Brings both schemas up, ours and the job engine's, and lets the app's logins use them.
-
-    Returns the revision. Raises ConfigError.
-    """
-    db = Database(settings.owner_database_url)
-    try:
-        await schema.upgrade(db.writer)
-        jobs = Jobs(settings.owner_database_url, metrics=build_metrics(version("trellis"), settings.phase))
-        await jobs.migrate()
-        await roles.grant(db.writer, *settings.database_logins)
-    finally:
-        await db.close()
-    return schema.head_revision()
-
-
 async def _build(ground: Ground) -> Container:
     settings, db, clock, metrics, audit = ground.settings, ground.db, ground.clock, ground.metrics, ground.audit
     ports, knowledge = await open_knowledge(ground)
@@ -104,8 +84,7 @@ async def _build(ground: Ground) -> Container:
     kit.executor.registry.add(tool for runtime in runtimes.values() for tool in runtime.tools)
     people = _people(ground, kit, runtimes)
     await _start_jobs(ground, kit, knowledge, runtimes)
-    rates = RateLimits(metrics, redis_url=settings.redis_url)
-    ground.stack.push_async_callback(rates.close)
+    rates = RateLimits(metrics, redis=ground.redis)
     keys = KeyRing(db, clock)
     return Container(
         settings=settings,

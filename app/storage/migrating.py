@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.errors import ConfigError, Unavailable
 from app.storage.programs import accepts
-from app.storage.revisions import HEAD, Revisions, Step, apply
+from app.storage.revisions import BASE, HEAD, Revisions, Step, apply
 
 Told = Callable[[str], None]
 Result = TypeVar("Result")
@@ -73,9 +73,12 @@ class Migration:
         done: list[Step] = []
         with clear(self._engine):
             async with self._session() as connection:
-                while left := await _asked(connection, partial(self._left, target=target, down=down)):
+                left = await _asked(connection, partial(self._left, target=target, down=down))
+                goal = left[-1].after or BASE if left else target
+                while left:
                     await self._step(connection, left[0])
                     done.append(left[0])
+                    left = await _asked(connection, partial(self._left, target=goal, down=down))
         return done
 
     def _left(self, connection: Connection, target: str, down: bool) -> list[Step]:
@@ -85,7 +88,7 @@ class Migration:
         if ahead and target == HEAD and not down and accepts(connection, known.head):
             # An old program that starts again beside the new one, which was here.
             return []
-        steps = known.path(current, known.named(target))
+        steps = known.path(current, known.named(target, current))
         if steps and steps[0].up == down:
             way = "below" if down else "above"
             raise ConfigError(

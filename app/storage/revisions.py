@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.errors import ConfigError
 
-BASE, HEAD = "base", "head"
+BASE, HEAD, ONE_BACK = "base", "head", "-1"
 _INI = Path(__file__).with_name("alembic.ini")
 
 
@@ -44,13 +44,15 @@ class Revisions:
         """The revision that this program is written for."""
         return self.names[-1]
 
-    def named(self, target: str) -> str | None:
-        """The revision that a person means: `head`, `base` (None: an empty database), or one by its name.
+    def named(self, target: str, current: str | None) -> str | None:
+        """The revision that a person means: `head`, `base` (None: an empty database), `-1` or one by its name.
 
         Raises ConfigError for one that is not there.
         """
         if target == BASE:
             return None
+        if target == ONE_BACK:
+            return self.names[self.position(current) - 2] if self.position(current) > 1 else None
         if target != HEAD and target not in self.names:
             raise ConfigError(f"There is no revision '{target}': use one of {', '.join(self.names)}, head or base.")
         return self.head if target == HEAD else target

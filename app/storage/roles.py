@@ -13,7 +13,7 @@ from app.errors import ConfigError
 APP_ROLE = "trellis_app"
 SCHEMAS = ("public", "dbos")
 # What only a migration writes.
-_READ_ONLY = ("alembic_version", "dbos_migrations")
+_READ_ONLY = ("alembic_version", "schema_programs", "dbos_migrations")
 _ONE_AT_A_TIME = 0x7472656C
 _log = structlog.get_logger(__name__)
 
