@@ -27,11 +27,12 @@ test-fast: .venv/.dev ## Run unit and contract tests, no servers
 bench: .venv/.dev ## Run the benchmarks (ONLY=name picks one, JSON=file keeps the figures)
 	@.venv/bin/python -m tests.run bench $(if $(ONLY),--only "$(ONLY)") $(if $(JSON),--json "$(JSON)")
 
-lint: .venv/.dev ## Check style, types, arrows and generated files
+lint: .venv/.dev ## Check style, types, arrows, revisions and generated files
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/python -m tests.squawk
 	@$(MAKE) --no-print-directory check-generated
 
 deps: ## Install the servers that the tests use, where the platform has a package manager

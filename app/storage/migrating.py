@@ -37,7 +37,7 @@ class Patience:
 
 
 class Migration:
-    """Moves a database from revision to revision.
+    """Moves a database from revision to revision. A process runs one at a time: Alembic's environment is global.
 
     On PostgreSQL a statement waits for a lock for less than the time after which the server would look for a deadlock,
     so that no request is ended for a migration's sake, and none waits long behind it; then the revision is rolled back

@@ -34,7 +34,7 @@ class Revisions:
     """Raises ConfigError where the installation has none."""
 
     def __init__(self) -> None:
-        self._scripts: list[Script] = list(ScriptDirectory.from_config(_config()).walk_revisions())[::-1]
+        self._scripts: list[Script] = list(ScriptDirectory.from_config(config_of_alembic()).walk_revisions())[::-1]
         if not self._scripts:
             raise ConfigError("This installation has no database revisions: install Trellis again.")
         self.names = [script.revision for script in self._scripts]
@@ -96,7 +96,7 @@ def accepted(scripts: ScriptDirectory, revision: str) -> list[str]:
 
 def apply(connection: Connection, step: Step) -> None:
     """Runs one step on a connection, and records it."""
-    config = _config()
+    config = config_of_alembic()
     config.attributes["connection"] = connection
     move = command.upgrade if step.up else command.downgrade
     move(config, step.after or BASE)
@@ -105,7 +105,7 @@ def apply(connection: Connection, step: Step) -> None:
 def sql(step: Step, dialect: str) -> str | None:
     """The statements of a step; None where they depend on what the database holds (SQLite copies tables)."""
     written = StringIO()
-    config = _config(written)
+    config = config_of_alembic(written)
     config.attributes["dialect"] = dialect
     move = command.upgrade if step.up else command.downgrade
     try:
@@ -115,5 +115,5 @@ def sql(step: Step, dialect: str) -> str | None:
     return written.getvalue()
 
 
-def _config(output: StringIO | None = None) -> Config:
+def config_of_alembic(output: StringIO | None = None) -> Config:
     return Config(_INI, output_buffer=output) if output else Config(_INI)
