@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -17,6 +18,7 @@ from app.storage.marks import LocalMarks, WriteMarks
 from app.storage.postgres import ServerPool, beginning, open_engine, position
 from app.storage.replicas import ReadAt, Replicas
 from app.storage.sqlite import OneTripConnection
+from app.storage.writes import watch, written
 
 SQLITE_BUSY_TIMEOUT_S = 15.0
 LOG_WAIT_S = 2.0
@@ -94,7 +96,6 @@ class Database:
         pool = pool or ServerPool()
         self.dialect = make_url(url).get_backend_name()
         self._replicas: Replicas | None = None
-        self._marks: WriteMarks | None = None
         if self.dialect == "sqlite":
             self.writer = _sqlite_engine(url, writes=True, pool_size=1)
             self.reader = _sqlite_engine(url, writes=False, pool_size=pool.size)
@@ -108,8 +109,9 @@ class Database:
         self._write_sessions = self._sessions(self.writer, pool)
         self._read_sessions = self._sessions(self.reader, pool)
         if self.dialect == "postgresql" and reader_url:
-            self._marks = marks or LocalMarks()
-            self._replicas = Replicas(self._read_sessions, self._marks, self._position, told)
+            watch(self.writer, self._write_sessions.kw["sync_session_class"])
+            where = partial(position, self.writer)
+            self._replicas = Replicas(self._read_sessions, marks or LocalMarks(), where, told)
 
     def _sessions(self, engine: AsyncEngine, pool: ServerPool) -> async_sessionmaker[AsyncSession]:
         # A class of its own: what begins its transactions is no other database's affair.
@@ -129,10 +131,18 @@ class Database:
         """Commits at the end of the block; rolls back on an exception. Raises ValueError for no tenant."""
         if not tenant:
             raise ValueError("a transaction without a tenant")
-        async with self._write_sessions(info={"tenant": tenant}) as session, session.begin():
-            yield session
-        if self._marks is not None:
-            await self._marks.note(tenant, await self._position())
+        session = self._write_sessions(info={"tenant": tenant})
+        through, told = False, None
+        try:
+            async with session, session.begin():
+                yield session
+                through = True
+        finally:
+            # Also where the commit's answer did not come: it may have been carried out.
+            if through and self._replicas is not None and written(session).wrote:
+                told = self._replicas.committed(tenant, written(session).position)
+        if told is not None:
+            await asyncio.shield(told)
 
     @asynccontextmanager
     async def reading(self, tenant: str) -> AsyncIterator[AsyncSession]:
@@ -156,10 +166,6 @@ class Database:
         found = None if tenant == EVERY_TENANT else await self._replicas.session(tenant)
         return found or self._write_sessions(info={"tenant": tenant})
 
-    async def _position(self) -> int:
-        async with self._write_sessions(info={"tenant": EVERY_TENANT}) as session:
-            return await position(session)
-
     async def forget_deleted(self) -> bool:
         """Empties the embedded database's log, which still holds what was deleted; whether it was free to be emptied.
 
@@ -170,6 +176,8 @@ class Database:
         return await asyncio.to_thread(_truncate_log, str(self.writer.url.database))
 
     async def close(self) -> None:
+        if self._replicas is not None:
+            await self._replicas.close()
         await self.writer.dispose()
         if self.reader is not self.writer:
             await self.reader.dispose()

@@ -5,7 +5,8 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 TENANT = "trellis.tenant"
@@ -13,10 +14,16 @@ TENANT = "trellis.tenant"
 IDLE_IN_TRANSACTION_S = 60.0
 LOCK_WAIT_S = 10.0
 CONNECT_S = 5.0
-# A position as a number: the distance from the log's beginning.
-_POSITION = text("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
+AWAY = (DBAPIError, PoolTimeout, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a server that is away raises, through SQLAlchemy or past it."""
+# In the simple protocol: one trip, nothing prepared, no transaction around it.
+_POSITION = "SELECT pg_walfile_name(at), at FROM pg_current_wal_insert_lsn() AS at"
+_TIMELINE_BITS = 64
+# A server that was promoted has a log of its own. A standby learns of a new timeline at its next checkpoint.
 _REPLAYED = text(
-    "SELECT NOT pg_is_in_recovery() OR pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') >= CAST(:position AS bigint)"
+    "SELECT pg_is_in_recovery(), "
+    "(SELECT timeline_id FROM pg_control_checkpoint()) = CAST(:timeline AS int) "
+    "AND pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') >= CAST(:at AS numeric)"
 )
 
 
@@ -55,9 +62,15 @@ class TenantConnection(asyncpg.Connection):  # type: ignore[misc]
 
     async def execute(self, query: str, *args: Any, **how: Any) -> str:
         # asyncpg's own transaction: `BEGIN;`, and its levels. Without arguments it is a simple query, which may be two.
-        if not args and query.startswith("BEGIN"):
-            query += self.beginning
-        status: str = await super().execute(query, *args, **how)
+        if args or not query.startswith("BEGIN"):
+            status: str = await super().execute(query, *args, **how)
+            return status
+        try:
+            status = await super().execute(query + self.beginning, **how)
+        except BaseException:
+            # It may have begun, for this tenant; neither asyncpg nor SQLAlchemy would end it before the next one's.
+            self.terminate()
+            raise
         return status
 
 
@@ -73,14 +86,16 @@ def open_engine(url: str, pool: ServerPool) -> AsyncEngine:
     engine = create_async_engine(
         url, pool_size=pool.size, max_overflow=0, hide_parameters=True, connect_args=connect_args
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "checkout", _take)
     return engine
 
 
-def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+def _take(connection: Any, _record: Any, _proxy: Any) -> None:
     # A driver on the event loop hears at once that its server went; SQLAlchemy's own ping takes three trips.
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+    # Who asks without a session is no tenant, and not the one before.
+    connection.driver_connection.beginning = ""
 
 
 def beginning(tenant: str, pool: ServerPool) -> str:
@@ -94,14 +109,40 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+class NotAStandby(Exception):
+    """The server that was taken for a replica has a log of its own."""
+
+
 async def replayed(connection: Any, *, at_least: int) -> bool:
-    """Whether the server that the connection's transaction is on has all up to a position of the log.
+    """Whether the standby that the connection's transaction is on has all up to a position.
 
-    A server that is no standby has. Positions are bytes of the write-ahead log (LSN).
+    Raises NotAStandby: what such a server has, positions of the primary's log do not say.
     """
-    return bool(await connection.scalar(_REPLAYED, {"position": at_least}))
+    timeline, at = divmod(at_least, 1 << _TIMELINE_BITS)
+    standby, there = (await connection.execute(_REPLAYED, {"timeline": timeline, "at": at})).one()
+    if not standby:
+        raise NotAStandby
+    return bool(there)
 
 
-async def position(connection: Any) -> int:
-    """How far the log of this server, which is no standby, is written; what was committed before lies before it."""
-    return int(await connection.scalar(_POSITION))
+async def position(engine: AsyncEngine) -> int:
+    """How far the log of the primary is written; what was committed before lies before it.
+
+    The log's timeline (it changes when a standby takes over), and after it 64 bits of bytes since the log's beginning.
+    Raises one of `AWAY`.
+    """
+    async with engine.connect() as connection:
+        return await tell_position((await connection.get_raw_connection()).driver_connection)
+
+
+async def tell_position(driver: Any) -> int:
+    """`position` on a connection of asyncpg that is in no transaction."""
+    answer = bytearray()
+
+    async def take(part: bytes) -> None:
+        answer.extend(part)
+
+    await driver.copy_from_query(_POSITION, output=take, timeout=CONNECT_S)
+    file, at = answer.decode().split()
+    high, low = at.split("/")
+    return (int(file[:8], 16) << _TIMELINE_BITS) | (int(high, 16) << 32) | int(low, 16)

