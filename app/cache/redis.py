@@ -42,7 +42,7 @@ class RedisCache:
     """
 
     def __init__(self, link: RedisLink, prefix: str, *, clock: Clock = system_clock, revision: str = "") -> None:
-        self._link = link
+        self._link = link.use("cache")
         self._prefix = prefix
         self._clock = clock
         self._revision = revision

@@ -13,6 +13,7 @@ from app.cache.connection import RedisLink, connect
 from app.cache.marks import RedisMarks
 from app.clock import Clock
 from app.container.container import Parts
+from app.container.grace import Grace
 from app.governance.audit import Audit
 from app.governance.flags import MCP_SWITCH, Flags, FlagSpec, kill_switch
 from app.governance.openfeature import FlagProvider
@@ -42,6 +43,7 @@ class Ground:
     redis: RedisLink | None
     caches: Caches
     session: aiohttp.ClientSession
+    grace: Grace
 
     @property
     def works(self) -> bool:
@@ -53,7 +55,7 @@ async def lay_ground(
     settings: Settings, parts: Parts, clock: Clock, stack: AsyncExitStack, packs: Sequence[Pack]
 ) -> Ground:
     metrics = build_metrics(version("trellis"), settings.phase)
-    redis = _redis(settings, stack)
+    redis = _redis(settings, metrics, stack)
     db = await _database(settings, metrics, redis, stack)
     audit = Audit(clock, metrics)
     flags = Flags(db, clock, audit=audit, metrics=metrics)
@@ -61,7 +63,8 @@ async def lay_ground(
     caches = _caches(settings, clock, metrics, flags, redis)
     stack.push_async_callback(caches.close)
     session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-    return Ground(settings, parts, clock, db, stack, metrics, audit, flags, redis, caches, session)
+    grace = Grace(settings.shutdown_grace_s)
+    return Ground(settings, parts, clock, db, stack, metrics, audit, flags, redis, caches, session, grace)
 
 
 async def _start_flags(flags: Flags, packs: Sequence[Pack], stack: AsyncExitStack) -> None:
@@ -88,10 +91,11 @@ async def _database(settings: Settings, metrics: Metrics, redis: RedisLink | Non
     return db
 
 
-def _redis(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
+def _redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> RedisLink | None:
     if settings.redis_url is None:
         return None
-    link = connect(settings.redis_url)
+    link = connect(settings.redis_url, told=lambda use: metrics.redis_fallbacks.labels(use).inc())
+    metrics.redis_away.set_function(lambda: link.away)
     stack.push_async_callback(link.close)
     return link
 

@@ -14,12 +14,14 @@ from app.agent.tools import ToolExecutor, ToolPolicies
 from app.agent.tools.records import WritesOfPerson
 from app.clock import Clock, system_clock
 from app.container.container import Container, Parts
+from app.container.grace import WORK_SHARE, Grace
 from app.container.ground import Ground, lay_ground
 from app.container.knowledge import Knowledge, open_knowledge
 from app.container.models import open_router
+from app.container.parts import readiness
 from app.container.talks import open_memory
 from app.container.tools import open_tools
-from app.container.upkeep import PURGE_SCHEDULE, checks, keep_gauges, purging
+from app.container.upkeep import PURGE_SCHEDULE, keep_gauges, purging
 from app.conversation.assistant import Assistant
 from app.conversation.build import PROMPTS as CONVERSATION_PROMPTS
 from app.conversation.build import Parts as ConversationParts
@@ -32,7 +34,6 @@ from app.governance.people import DecisionsOfPerson
 from app.governance.policies import Policies
 from app.governance.privacy import scrub
 from app.governance.user_tokens import UserTokens
-from app.http.health import Readiness
 from app.http.people import AnswersOnceOfPerson
 from app.http.rates import RateLimits
 from app.http.streaming import Streams, StreamTimes
@@ -96,7 +97,8 @@ async def _build(ground: Ground) -> Container:
         keys=keys,
         users=UserTokens(signing_key(settings), keys, clock),
         rates=rates,
-        readiness=Readiness(checks(db, kit.jobs)),
+        readiness=readiness(ground, knowledge, kit.jobs),
+        grace=ground.grace,
         open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
         approvals=kit.executor.approvals,
         tool_policies=kit.executor.policies,
@@ -165,7 +167,7 @@ def _jobs(ground: Ground) -> Jobs:
     return Jobs(
         works,
         metrics=ground.metrics,
-        executor_id=settings.executor_id,
+        executor_id=settings.worker_id,
         clock=ground.clock,
         pool_size=settings.database_pool_size,
     )
@@ -251,9 +253,13 @@ async def _start_jobs(ground: Ground, kit: Kit, knowledge: Knowledge, runtimes: 
         await kit.messenger.start(serve=works)
         ground.stack.push_async_callback(kit.messenger.close)
     await jobs.start(worker=works)
-    ground.stack.push_async_callback(jobs.stop, ground.settings.shutdown_grace_s)
+    ground.stack.push_async_callback(_end_jobs, jobs, ground.grace)
     if works:
         await kit.documents.sweep()
     if ground.parts is not Parts.COMMAND:
         gauges = asyncio.create_task(keep_gauges(ground), name="gauges")
         ground.stack.callback(gauges.cancel)
+
+
+async def _end_jobs(jobs: Jobs, grace: Grace) -> None:
+    await jobs.stop(grace.left(WORK_SHARE))

@@ -29,7 +29,7 @@ class RedisMemory:
     """
 
     def __init__(self, link: RedisLink, clock: Clock, *, prefix: str = "trellis:memory") -> None:
-        self._link = link
+        self._link = link.use("memory")
         self._clock = clock
         self._prefix = prefix
 
@@ -72,12 +72,11 @@ class RedisMemory:
 
         def fill(pipeline: Any) -> None:
             for name in bots:
-                # Not `pipeline.delete`: a cluster's pipeline does not queue it.
-                pipeline.execute_command("DEL", keys.turns(name), keys.summary(name))
+                pipeline.delete(keys.turns(name), keys.summary(name))
                 # Not the whole set: a talk with another bot may have begun since it was read.
                 pipeline.srem(keys.bots, name)
             if known <= set(bots):
-                pipeline.execute_command("DEL", keys.who)
+                pipeline.delete(keys.who)
 
         try:
             known = set(await self._bots(keys))

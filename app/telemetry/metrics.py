@@ -128,6 +128,11 @@ _STORES = (
         "was asked.",
         Label("where", ("replica", "writer_replica_behind", "writer_position_unknown", "writer_replica_away")),
     ),
+    _gauge(
+        "part_up",
+        "1 where a part of the process was well when its readiness was last looked at, else 0.",
+        Label("part", source="parts of app/container/parts.py, and 'sample'"),
+    ),
 )
 
 _MODEL = (
@@ -227,6 +232,14 @@ _CACHES = (
     _gauge("cache_entries", "Entries that this process keeps.", CACHE),
     _gauge("cache_bytes", "Bytes that this process's entries take.", CACHE, unit="bytes"),
     _counter("cache_saved_usd", "Cost in US dollars of the model calls that a cache spared.", CACHE, unit="usd"),
+    _gauge("redis_away", "Nodes of Redis that this process leaves alone for a moment because they did not answer."),
+    _counter(
+        "redis_fallbacks",
+        "What was done without Redis while it was away: a look-up in a cache missed or a drop is owed (cache), a request "
+        "was counted by this process alone (limiter), a turn went on without the earlier ones or was not kept (memory), "
+        "a read went to the writer (marks).",
+        Label("use", ("cache", "limiter", "marks", "memory")),
+    ),
 )
 
 _KNOWLEDGE = (
@@ -439,6 +452,7 @@ class Metrics:
     http_in_flight: Gauge
     rate_limited: Counter
     database_reads: Counter
+    part_up: Gauge
     model_call_duration_seconds: Histogram
     model_first_token_seconds: Histogram
     model_tokens: Counter
@@ -455,6 +469,8 @@ class Metrics:
     cache_requests: Counter
     cache_entries: Gauge
     cache_bytes: Gauge
+    redis_away: Gauge
+    redis_fallbacks: Counter
     cache_saved_usd: Counter
     budget_refusals: Counter
     agent_steps: Histogram
