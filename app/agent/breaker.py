@@ -35,8 +35,7 @@ def always(_error: BaseException) -> bool:
 
 
 class Breaker:
-    """Opens after `failures` failures within `window_s`, where no more calls succeeded between them than failed;
-    after `open_s` lets exactly one call through.
+    """Opens after `failures` failures in a row within `window_s`; after `open_s` lets exactly one call through.
 
     A part that fails now and then under many calls stays in use: leaving it alone would fail all of them.
 
@@ -65,9 +64,7 @@ class Breaker:
         self._open_s = open_s
         self._clock = clock
         self._on_change = on_change
-        # When each of the last ones was, and how many calls had succeeded by then.
-        self._failed_at: deque[tuple[float, int]] = deque(maxlen=failures)
-        self._succeeded = 0
+        self._failed_at: deque[float] = deque(maxlen=failures)
         self._opened_at = 0.0
         self._probing = False
         self._era = 0
@@ -93,24 +90,19 @@ class Breaker:
     def succeeded(self, era: int) -> None:
         if era != self._era:
             return
-        self._succeeded += 1
+        self._failed_at.clear()
         if self.state is BreakerState.HALF_OPEN:
-            self._failed_at.clear()
             self._change(BreakerState.CLOSED)
 
     def failed(self, era: int) -> None:
         if era != self._era:
             return
         now = self._clock()
-        self._failed_at.append((now, self._succeeded))
-        if self._many(now) or self.state is BreakerState.HALF_OPEN:
+        self._failed_at.append(now)
+        many = len(self._failed_at) == self._failures and now - self._failed_at[0] <= self._window_s
+        if many or self.state is BreakerState.HALF_OPEN:
             self._opened_at = now
             self._change(BreakerState.OPEN)
-
-    def _many(self, now: float) -> bool:
-        since, succeeded = self._failed_at[0]
-        between = self._succeeded - succeeded
-        return len(self._failed_at) == self._failures >= between and now - since <= self._window_s
 
     def abandoned(self, era: int) -> None:
         """The call ended without a verdict."""

@@ -51,15 +51,15 @@ def test_it_opens_after_enough_failures_in_the_window_and_says_how_long(seconds:
     assert refused.value.retry_after == 4
 
 
-def test_failures_among_more_successes_leave_it_closed_until_failures_prevail(seconds: Seconds) -> None:
+def test_failures_between_successes_leave_it_closed_and_a_row_of_them_opens_it(seconds: Seconds) -> None:
     crm = breaker(seconds)
     for _ in range(20):
         fail(crm)
-        succeed(crm)
+        fail(crm)
         succeed(crm)
     assert crm.state is BreakerState.CLOSED
-    fail(crm)
-    fail(crm)
+    for _ in range(3):
+        fail(crm)
     assert crm.state is BreakerState.OPEN
 
 
