@@ -1,10 +1,14 @@
 """The knowledge room, and the ports that tools are built from."""
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+
 from app.cache.lru import LruCache
 from app.cache.redis import RedisCache
+from app.cache.tiered import TieredCache
 from app.container.container import Parts
 from app.container.ground import Ground
 from app.container.outside import integration_settings
@@ -41,7 +45,7 @@ class Knowledge:
 async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
     """The vector index of the settings; the embedded one is repaired before anything is served."""
     settings, db, clock, redis = ground.settings, ground.db, ground.clock, ground.redis
-    embedders = _embedders(ground)
+    embedders = embedders_of(settings, ground.session, ground.stack, ground.caches.embeddings)
     store = await _vectors(ground)
     versions = IndexVersions(db, clock)
     generations = Generations(db, versions, embedders)
@@ -71,26 +75,28 @@ async def open_knowledge(ground: Ground) -> tuple[Ports, Knowledge]:
     return ports, Knowledge(store, of_questions, versions, ingestor, repairs, building)
 
 
-def _embedders(ground: Ground) -> Embedders:
-    settings = ground.settings
+def embedders_of(
+    settings: Settings, session: aiohttp.ClientSession, stack: AsyncExitStack, cache: TieredCache
+) -> Embedders:
+    """What the settings embed with, and the embedded model beside it; closed with the stack."""
     if settings.embedding_url is None:
         wordllama = WordLlamaEmbedder()
-        ground.stack.push_async_callback(wordllama.close)
+        stack.push_async_callback(wordllama.close)
         return Embedders(wordllama, wordllama_family(wordllama))
     key = revealed(settings.embedding_key)
     remote = OpenAiEmbedder(
-        ground.session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key
+        session, settings.embedding_url, settings.embedding_name or "", settings.embedding_dimension, key
     )
     late = LateWordLlama()
-    ground.stack.push_async_callback(late.close)
-    return Embedders(CachedEmbedder(remote, ground.caches.embeddings), wordllama_family(late))
+    stack.push_async_callback(late.close)
+    return Embedders(CachedEmbedder(remote, cache), wordllama_family(late))
 
 
 async def _vectors(ground: Ground) -> VectorStore:
     """A server's index, or the data folder's; a command, which may run beside the process that owns the folder,
     gets an empty one."""
     if ground.settings.vectors_url is not None:
-        remote = await _remote_vectors(ground.settings, ground.settings.vectors_url)
+        remote = await remote_vectors(ground.settings, ground.settings.vectors_url)
         ground.stack.push_async_callback(remote.close)
         return remote
     folder: Path | None = None if ground.parts is Parts.COMMAND else ground.settings.home / "vectors"
@@ -99,7 +105,8 @@ async def _vectors(ground: Ground) -> VectorStore:
     return store
 
 
-async def _remote_vectors(settings: Settings, url: str) -> VectorStore:
+async def remote_vectors(settings: Settings, url: str) -> VectorStore:
+    """Raises Unavailable, ConfigError."""
     # Its client takes half a second to import.
     from app.knowledge.qdrant import QdrantVectors, Shape
 

@@ -278,6 +278,18 @@ def _lock(folder: Path) -> IO[str]:
     return lock
 
 
+def owner_of(folder: Path) -> int | None:
+    """The process that has the index in this folder open; None where nobody has."""
+    try:
+        with (folder / "lock").open("r", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int((folder / "lock").read_text(encoding="utf-8"))
+    return None
+
+
 def _load(path: Path, dimension: int) -> "edge.EdgeShard":
     if not path.exists():
         return _create(path, dimension)

@@ -1,34 +1,28 @@
 """The new side's vector index, made from the copied rows: everything in it derives from them."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, Final, NamedTuple
+from time import monotonic
+from typing import Any, Final
 
-from sqlalchemy import Select, String, cast, select, union
+from sqlalchemy import String, cast, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import ConfigError
-from app.knowledge.base import Chunk, Embedder, Namespace, VectorStore
-from app.knowledge.generations import Generations
+from app.container.index import Index
+from app.errors import ConfigError, Unavailable
+from app.knowledge.base import Chunk, Namespace
 from app.knowledge.models import ChunkRow, Document, KnowledgeIndex
-from app.knowledge.repository import ChunkRepository
-from app.storage.db import Database
+from app.promotion.steps import Context, Finding, StepReport
 
-READ_AT_ONCE: Final = 2_000
+NAME: Final = "vectors"
 EMBEDDED_AT_ONCE: Final = 256
-CHANGED_AT_ONCE: Final = 200
-_NONE: Final[frozenset[str]] = frozenset()
+SETTLED_AT_MOST: Final = 5_000
+"""Chunks that a switch waits for: about a second and a half of embedding inside the process."""
 
 Told = Callable[[int, int], None]
 """Hears how many chunks have their vector, of how many."""
-
-
-class Changed(NamedTuple):
-    """A document that was written, or is gone."""
-
-    tenant_id: str
-    document_id: str
+Held = set[str]
+"""Ids of chunks that an index holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,173 +46,154 @@ class Off:
 
 
 class VectorFill:
-    """Brings a store to what one side's rows say, and writes no row.
+    """Brings an index to what its side's rows say, and writes no row.
 
     A chunk's id is a hash of all that is searched of it (`app.knowledge.chunking`), so the same id is the same vector:
     what is there is skipped, and a turn that was cut short is gone on with. Vectors are made again from the chunks'
-    text; the embedded index they could be copied from belongs to the server that still runs on it.
+    text; the embedded index they could be copied from belongs to the server that still runs on it. What the index
+    holds is asked once and remembered: nobody else writes to it.
     """
 
-    def __init__(self, db: Database, store: VectorStore, generations: Generations) -> None:
-        self._db = db
-        self._store = store
-        self._generations = generations
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._held: dict[Namespace, Held] = {}
 
-    async def fill(self, told: Told = lambda _done, _total: None) -> Filled:
-        """The whole index. Raises ConfigError for an embedder that the settings do not offer, Unavailable."""
-        wanted = await self._wanted()
-        done, total = 0, sum(wanted.values())
-
-        def more(chunks: int) -> None:
-            nonlocal done
-            done += chunks
-            # Rows may have come since they were counted.
-            told(done, max(done, total))
-
+    async def fill(self, told: Told = lambda _done, _total: None, *, at_most: int | None = None) -> Filled:
+        """Raises ConfigError for an embedder that the settings do not offer; Unavailable where the index is away, or
+        lacks more than `at_most` chunks, and then nothing was done."""
+        wanted = {namespace: await self._wanted(namespace) for namespace in await self._namespaces()}
+        lacking = {name: sorted(chunks - await self._stored(name)) for name, chunks in wanted.items()}
+        total, left = sum(map(len, wanted.values())), sum(map(len, lacking.values()))
+        if at_most is not None and left > at_most:
+            raise Unavailable(
+                f"{left:,} pieces of documents came in since the last look, more than {at_most:,}: try again when "
+                "fewer documents are being put in.",
+                retry_after=60,
+            )
         filled = Filled()
-        for namespace in wanted:
-            filled += await self._fill(namespace, more)
-        return filled
-
-    async def refresh(self, changed: Iterable[Changed]) -> Filled:
-        """The vectors of these documents alone."""
-        filled = Filled()
-        for tenant_id, group in groupby(sorted(set(changed)), key=lambda one: one.tenant_id):
-            ids = [one.document_id for one in group]
-            for start in range(0, len(ids), CHANGED_AT_ONCE):
-                filled += await self._refresh(tenant_id, ids[start : start + CHANGED_AT_ONCE])
+        told(total - left, total)
+        for namespace, chunks in wanted.items():
+            for part in _parts(lacking[namespace]):
+                filled += Filled(embedded=await self._embed(namespace, part))
+                left -= len(part)
+                told(total - left, total)
+            filled += await self._take_out(namespace, chunks)
         return filled
 
     async def off(self) -> list[Off]:
         """The indexes whose number of vectors is not that of their rows."""
-        wanted = await self._wanted()
-        counted = [Off(namespace, rows, await self._store.count(namespace)) for namespace, rows in wanted.items()]
-        return [one for one in counted if one.rows != one.vectors]
+        found = []
+        for namespace in await self._namespaces():
+            rows, vectors = len(await self._wanted(namespace)), await self._index.store.count(namespace)
+            found += [Off(namespace, rows, vectors)] if rows != vectors else []
+        return found
 
-    async def mend(self) -> Filled:
-        """Fills the indexes that are `off`, so that nothing is missing after changes that name no document."""
-        filled = Filled()
-        for one in await self.off():
-            filled += await self._fill(one.namespace, lambda _chunks: None)
-        return filled
+    async def _namespaces(self) -> list[Namespace]:
+        """Every index that is answered from or kept up, also of a bot whose documents are all gone."""
+        async with self._index.db.operator_reading() as session:
+            queries = [select(kind.tenant_id, kind.bot).distinct() for kind in (Document, KnowledgeIndex)]
+            bots = (await session.execute(union(*queries))).all()
+            return [
+                Namespace(tenant_id, bot, generation.id)
+                for tenant_id, bot in sorted(bots)
+                for generation in await self._index.generations.written_in(session, tenant_id, bot)
+            ]
 
-    async def _wanted(self) -> dict[Namespace, int]:
-        """Every index that is answered from or kept up, with the number of its chunks."""
-        async with self._db.operator_transaction() as session:
-            bots = await _bots(session)
-        wanted = {}
-        for tenant_id, bot in bots:
-            for generation in await self._generations.written(tenant_id, bot):
-                async with self._db.transaction(tenant_id) as session:
-                    count = await ChunkRepository(session, tenant_id).evidence_count(bot, generation.id)
-                wanted[Namespace(tenant_id, bot, generation.id)] = count
-        return wanted
+    async def _wanted(self, namespace: Namespace) -> Held:
+        async with self._index.db.reading(namespace.tenant_id) as session:
+            chunks = select(ChunkRow.id).join(Document)
+            return set((await session.scalars(chunks.where(*_evidence(namespace)))).all())
 
-    async def _fill(self, namespace: Namespace, told: Callable[[int], None]) -> Filled:
-        await self._ensure(namespace)
-        stored = await self._store.chunk_ids(namespace)
-        left = {chunk_id: document_id for document_id, ids in stored.items() for chunk_id in ids}
-        embedded = 0
-        async for part in self._chunks(namespace):
-            fresh = [chunk for chunk in part if left.pop(chunk.id, None) is None]
-            await self._put(namespace, fresh)
-            embedded += len(fresh)
-            told(len(part))
-        await self._store.delete_chunks(namespace, sorted(left))
-        return Filled(embedded, len(left))
+    async def _stored(self, namespace: Namespace) -> Held:
+        if namespace not in self._held:
+            embedder = await self._embedder(namespace)
+            await self._index.store.ensure(namespace, embedder.dimension)
+            by_document = await self._index.store.chunk_ids(namespace)
+            self._held[namespace] = {chunk for chunks in by_document.values() for chunk in chunks}
+        return self._held[namespace]
 
-    async def _refresh(self, tenant_id: str, document_ids: Sequence[str]) -> Filled:
-        async with self._db.transaction(tenant_id) as session:
-            held = (Document.tenant_id == tenant_id, Document.id.in_(document_ids))
-            found = await session.execute(select(Document.id, Document.bot).where(*held))
-            bots = dict(found.tuples().all())
-            known = [bot for _, bot in await _bots(session, tenant_id)]
-        filled = Filled()
-        for bot in known:
-            mine = [id for id in document_ids if bots.get(id, bot) == bot]
-            for generation in await self._generations.written(tenant_id, bot):
-                filled += await self._bring(Namespace(tenant_id, bot, generation.id), mine)
-        return filled
-
-    async def _bring(self, namespace: Namespace, document_ids: Sequence[str]) -> Filled:
-        if not document_ids:
-            return Filled()
-        await self._ensure(namespace)
-        stored = {id: (await self._store.chunk_ids(namespace, id)).get(id, _NONE) for id in document_ids}
-        left = {chunk for ids in stored.values() for chunk in ids}
-        fresh = []
-        async for part in self._chunks(namespace, document_ids):
-            fresh += [chunk for chunk in part if chunk.id not in left]
-            left -= {chunk.id for chunk in part}
-        await self._put(namespace, fresh)
-        await self._store.delete_chunks(namespace, sorted(left))
-        return Filled(len(fresh), len(left))
-
-    async def _ensure(self, namespace: Namespace) -> None:
-        await self._store.ensure(namespace, (await self._embedder(namespace)).dimension)
-
-    async def _embedder(self, namespace: Namespace) -> Embedder:
-        generation = await self._generations.get(namespace.tenant_id, namespace.generation)
-        return self._generations.embedder(generation.embedder)
-
-    async def _put(self, namespace: Namespace, chunks: Sequence[Chunk]) -> None:
+    async def _embed(self, namespace: Namespace, ids: Sequence[str]) -> int:
+        """Fewer than asked for where documents went meanwhile."""
+        async with self._index.db.reading(namespace.tenant_id) as session:
+            chunks = await _chunks(session, namespace, ids)
         embedder = await self._embedder(namespace)
-        for start in range(0, len(chunks), EMBEDDED_AT_ONCE):
-            part = chunks[start : start + EMBEDDED_AT_ONCE]
-            vectors = await embedder.embed([chunk.embedded_text for chunk in part])
-            await self._store.upsert(namespace, part, vectors)
+        vectors = await embedder.embed([chunk.embedded_text for chunk in chunks])
+        await self._index.store.upsert(namespace, chunks, vectors)
+        self._held[namespace] |= {chunk.id for chunk in chunks}
+        return len(chunks)
 
-    async def _chunks(self, namespace: Namespace, document_ids: Sequence[str] = ()) -> AsyncIterator[Sequence[Chunk]]:
-        after = ""
-        while True:
-            async with self._db.transaction(namespace.tenant_id) as session:
-                rows = (await session.execute(_page(namespace, after, document_ids))).all()
-            yield [_chunk(row) for row in rows]
-            if len(rows) < READ_AT_ONCE:
-                return
-            after = rows[-1].id
+    async def _take_out(self, namespace: Namespace, wanted: Held) -> Filled:
+        strangers = sorted(self._held[namespace] - wanted)
+        for part in _parts(strangers):
+            await self._index.store.delete_chunks(namespace, part)
+        self._held[namespace] &= wanted
+        return Filled(removed=len(strangers))
 
-
-async def _bots(session: AsyncSession, tenant_id: str | None = None) -> list[tuple[str, str]]:
-    """Tenant and bot of every knowledge, also of one whose documents are all gone."""
-    queries = [select(kind.tenant_id, kind.bot).distinct() for kind in (Document, KnowledgeIndex)]
-    if tenant_id is not None:
-        queries = [query.where(query.selected_columns.tenant_id == tenant_id) for query in queries]
-    rows = await session.execute(union(*queries))
-    return sorted((tenant, bot) for tenant, bot in rows)
+    async def _embedder(self, namespace: Namespace) -> Any:
+        generation = await self._index.generations.get(namespace.tenant_id, namespace.generation)
+        return self._index.generations.embedder(generation.embedder)
 
 
-async def refuse_another_embedder(session: AsyncSession, generations: Generations) -> None:
-    """Raises ConfigError where documents are embedded by another embedder than this side's."""
-    wanted = generations.first.embedder
-    names = select(Document.embedder).where(Document.embedder.not_in(("", wanted))).distinct()
-    other = (await session.scalars(names.limit(1))).first()
+class VectorStep:
+    """`Step`: the index of the side that rows move to. On the way back that is the data folder's own."""
+
+    name = NAME
+
+    def __init__(self, target: Index) -> None:
+        self._target = target
+        self._fill = VectorFill(target)
+
+    async def run(self, context: Context) -> StepReport:
+        await refuse_another_embedder(self._target)
+        started = monotonic()
+        filled = await self._fill.fill(lambda done, total: context.progress(NAME, done, total))
+        return StepReport(NAME, _figures(filled, monotonic() - started))
+
+    async def settle(self, _context: Context) -> StepReport:
+        started = monotonic()
+        filled = await self._fill.fill(at_most=SETTLED_AT_MOST)
+        return StepReport(NAME, _figures(filled, monotonic() - started))
+
+    async def verify(self, _context: Context) -> StepReport:
+        off = await self._fill.off()
+        seen = "; ".join(f"{one.namespace}: {one.vectors} vectors for {one.rows} rows" for one in off)
+        return StepReport(NAME, findings=(Finding("every chunk has its vector", not off, seen or "none is missing"),))
+
+
+async def refuse_another_embedder(index: Index) -> None:
+    """Raises ConfigError where documents are embedded by another embedder than these settings'."""
+    wanted = index.generations.first.embedder
+    async with index.db.operator_reading() as session:
+        names = select(Document.embedder).where(Document.embedder.not_in(("", wanted))).distinct()
+        other = (await session.scalars(names.limit(1))).first()
     if other is not None:
         raise ConfigError(
             f"The documents are embedded by '{other}', the new side's settings say '{wanted}': promote with the same "
-            "TRELLIS_EMBEDDING settings, and change the embedder afterwards with a rebuild of each index."
+            "TRELLIS_EMBEDDING settings, and change the embedder afterwards by rebuilding each index."
         )
 
 
-def _page(namespace: Namespace, after: str, document_ids: Sequence[str]) -> Select[Any]:
-    """Chunks that should have a vector, in the order of their ids."""
-    columns = (ChunkRow.id, ChunkRow.document_id, ChunkRow.heading, ChunkRow.ordinal, ChunkRow.text)
-    of_document = (Document.slug, Document.title, Document.tags)
-    query = (
-        select(*columns, *of_document)
-        .join(Document)
-        .where(
-            ChunkRow.tenant_id == namespace.tenant_id,
-            Document.bot == namespace.bot,
-            ChunkRow.generation == namespace.generation,
-            cast(ChunkRow.findings, String) == "[]",
-            ChunkRow.id > after,
-        )
+def _evidence(namespace: Namespace) -> Sequence[Any]:
+    """Chunks that should have a vector."""
+    return (
+        ChunkRow.tenant_id == namespace.tenant_id,
+        Document.bot == namespace.bot,
+        ChunkRow.generation == namespace.generation,
+        cast(ChunkRow.findings, String) == "[]",
     )
-    if document_ids:
-        query = query.where(ChunkRow.document_id.in_(document_ids))
-    return query.order_by(ChunkRow.id).limit(READ_AT_ONCE)
 
 
-def _chunk(row: Any) -> Chunk:
-    return Chunk(row.id, row.document_id, row.slug, row.title, row.heading, row.ordinal, row.text, tuple(row.tags))
+async def _chunks(session: AsyncSession, namespace: Namespace, ids: Sequence[str]) -> list[Chunk]:
+    columns = (ChunkRow.id, ChunkRow.document_id, Document.slug, Document.title, ChunkRow.heading, ChunkRow.ordinal)
+    query = select(*columns, ChunkRow.text, Document.tags).join(Document)
+    rows = await session.execute(query.where(ChunkRow.id.in_(ids), *_evidence(namespace)))
+    return [Chunk(**{**row, "tags": tuple(row["tags"])}) for row in rows.mappings()]
+
+
+def _parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(ids), EMBEDDED_AT_ONCE))
+
+
+def _figures(filled: Filled, seconds: float) -> Mapping[str, Any]:
+    rate = round(filled.embedded / seconds) if seconds else 0
+    return {"embedded": filled.embedded, "removed": filled.removed, "seconds": round(seconds, 3), "per_second": rate}
