@@ -2,42 +2,35 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-import uvicorn
 import uvloop
 from rich.console import Console
 
-from app import launch
+from app import launch, probe, serving
 from app.administration import GROUPS
 from app.arenas import few_arenas
 from app.console import LOCAL, TenantOption, out, run
-from app.container import PACKS, Container, Move, Parts, migrate_database, open_container, plan_migration
+from app.container import PACKS, Container, Move, migrate_database, plan_migration
 from app.conversation.evaluation.cache import evaluate as evaluate_cache
+from app.entry import end_on_sigterm
 from app.errors import TrellisError
 from app.governance.decisions import explain
 from app.governance.keys import require_tenant
-from app.governance.privacy import scrub
 from app.knowledge.evaluation.retrieval import evaluate as evaluate_retrieval
-from app.main import create_app
 from app.pack import Kit
 from app.principal import Principal
-from app.provision import load_local
-from app.settings import Settings, load_settings
+from app.settings import load_settings
 from app.storage.revisions import HEAD, ONE_BACK
-from app.telemetry.logs import configure_logs
 from app.terminal.command import chat
 
 Result = TypeVar("Result")
 DATA = Path("../shared/data")
 DataOption = Annotated[Path, typer.Option(help="The folder with the data sets.", envvar="TRELLIS_DATA")]
-STREAMS_SHARE = 0.8
-"""Of the time of grace at the end, what answers under way get to finish."""
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Trellis: an LLM agent service.")
 evals = typer.Typer(no_args_is_help=True, help="Evaluations on data.")
 for name, group in {**GROUPS, "eval": evals}.items():
@@ -61,48 +54,7 @@ def serve(sample: Annotated[bool, typer.Option("--sample", help="Load the sample
     """Serve the API in the foreground, with the worker inside where the settings say so."""
     settings = load_settings()
     launch.prepare_home(settings)
-    uvloop.run(_serve(settings, sample=sample))
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to us: the container is closed after the last answer, not skipped by a second signal."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve(settings: Settings, *, sample: bool) -> None:
-    launch.refuse_taken_port(settings)
-    configure_logs(as_json=settings.log_json, level=settings.log_level, scrub=scrub)
-    if sample:
-        await migrate_database(settings)
-    async with open_container(settings) as container:
-        loading = await load_local(container) if sample else None
-        server = _Server(
-            uvicorn.Config(
-                create_app(container),
-                host=settings.host,
-                port=settings.port,
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=settings.trusted_proxies or None,
-                lifespan="off",
-                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
-            )
-        )
-        serving = asyncio.create_task(server.serve())
-        stopping = asyncio.create_task(container.stopped())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        stopping.cancel()
-        if loading is not None:
-            await loading.stop()
-        # Open streams end with a word before the server cuts what is still connected.
-        await container.kit.streams.drain(settings.shutdown_grace_s * STREAMS_SHARE)
-        await serving
+    uvloop.run(serving.serve(settings, sample=sample))
 
 
 @cli.command()
@@ -128,13 +80,19 @@ cli.command()(chat)
 
 @cli.command()
 def worker() -> None:
-    """Run background jobs only, without the API."""
+    """Run background jobs only, without the API; probes and figures are served on the port."""
+    settings = load_settings()
+    launch.prepare_home(settings)
+    uvloop.run(serving.work(settings))
 
-    async def work(container: Container, _principal: Principal) -> None:
-        out.print("The worker runs. Ctrl-C ends it.")
-        await container.stopped()
 
-    run(LOCAL, work, Parts.WORKER)
+@cli.command()
+def health(
+    ready: Annotated[bool, typer.Option("--ready", help="Whether it takes requests.")] = False,
+    startup: Annotated[bool, typer.Option("--startup", help="Whether it has started.")] = False,
+) -> None:
+    """Say how the process on this machine's port is; exit 1 where it is not well."""
+    raise typer.Exit(probe.run(load_settings(), ready=ready, startup=startup))
 
 
 @cli.command()
@@ -207,6 +165,7 @@ def evaluate_answers_by_meaning(
 def main() -> None:
     """Runs a command; an error that a user can mend is one sentence."""
     few_arenas()
+    end_on_sigterm()
     try:
         cli()
     except TrellisError as error:

@@ -1,4 +1,4 @@
-"""Makes the application from an open container: nothing else."""
+"""Makes the applications from an open container: nothing else."""
 
 from importlib.metadata import version
 from typing import Final
@@ -13,6 +13,7 @@ from app.http.approvals import approvals_router
 from app.http.decisions import decisions_router
 from app.http.documents import DOCUMENTS_PATH, STORE_PATH, Desk, documents_router
 from app.http.effects import effects_router
+from app.http.health import health_router
 from app.http.indexes import indexes_router
 from app.http.install import install
 from app.http.people import people_router
@@ -71,6 +72,13 @@ def create_app(container: Container) -> FastAPI:
         shortcuts=[shortcut for runtime in container.runtimes.values() for shortcut in runtime.shortcuts],
     )
     install_console(app, container)
+    return app
+
+
+def create_probes(container: Container) -> FastAPI:
+    """Probes and figures, for a process without the API."""
+    app = FastAPI(openapi_url=None, telemetry=TELEMETRY)
+    app.include_router(health_router(container.readiness, container.metrics.registry))
     return app
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +82,9 @@ class Settings(BaseSettings):
     uses. `database_reader_url` is a replica, or one address of several. `database_pooled`: these two go through
     PgBouncer in transaction mode; then `database_direct_url` is the way past it, for workers. A statement of the app
     ends after `database_statement_s`.
+    `executor_id` names a worker among all of one PostgreSQL database; the machine's name and the process's number where
+    it is not set. A process that is asked to end says so at `/readyz`, takes requests for `drain_s` more, until who
+    sends them has seen it, and is gone `shutdown_grace_s` later: eight tenths of that are for what is under way.
     `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs
     in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one
     (0: you make the topics yourself).
@@ -146,7 +150,8 @@ class Settings(BaseSettings):
     treatments_tokens_per_minute: int | None = Field(None, ge=1000)
     treatments_solver_s: float = Field(30, ge=1, le=3600)
     treatments_keep_days: int = Field(400, ge=0, le=36500)
-    executor_id: str = Field("embedded", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    executor_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    drain_s: float = Field(0, ge=0, le=300)
     shutdown_grace_s: float = Field(10, ge=0, le=300)
 
     auth: bool = True
@@ -275,6 +280,13 @@ class Settings(BaseSettings):
         """The logins that the app itself connects with, on the primary and on replicas; not the tables' owner's."""
         addresses = (self.database_url, self.database_reader_url, self.database_direct_url)
         return frozenset(login for url in addresses if url is not None and (login := make_url(url).username))
+
+    @property
+    def worker_id(self) -> str:
+        """What this process signs the jobs with that it runs. An embedded database has one worker, under one name."""
+        if self.executor_id is not None:
+            return self.executor_id
+        return f"{socket.gethostname()}-{os.getpid()}" if self.database_url else "embedded"
 
     @property
     def local_key_file(self) -> Path:

@@ -9,6 +9,7 @@ from enum import Enum
 from app.agent.tools import Approvals, ToolPolicies
 from app.agent.tools.approvals import Resume
 from app.clock import Clock
+from app.container.grace import Grace
 from app.errors import NotFound
 from app.governance.audit import Audit
 from app.governance.decisions import DecisionRepository
@@ -51,6 +52,7 @@ class Container:
     users: UserTokens
     rates: RateLimits
     readiness: Readiness
+    grace: Grace
     open_as: Principal | None
     approvals: Approvals
     tool_policies: ToolPolicies

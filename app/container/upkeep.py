@@ -1,18 +1,15 @@
-"""What a process does beside its requests, and how it tells that it is well."""
+"""What a process does beside its requests."""
 
 import asyncio
 from typing import Any
 
 import structlog
-from sqlalchemy import text
 
 from app.agent.tools.records import count_waiting
 from app.clock import Clock
 from app.container.ground import Ground
-from app.errors import NotFound
-from app.http.health import Check
 from app.http.idempotency import purge_expired
-from app.jobs.engine import MAINTENANCE_QUEUE, Jobs
+from app.jobs.engine import MAINTENANCE_QUEUE
 from app.jobs.port import Job, JobContext, Schedule
 from app.knowledge.repository import count_by_status
 from app.storage.db import Database
@@ -54,15 +51,3 @@ def purging(db: Database, clock: Clock) -> Job:
                 return {"purged": purged}
 
     return Job(PURGE_KEYS, MAINTENANCE_QUEUE, purge)
-
-
-def checks(db: Database, jobs: Jobs) -> dict[str, Check]:
-    async def database() -> None:
-        async with db.operator_reading() as session:
-            await session.execute(text("SELECT 1"))
-
-    async def worker() -> None:
-        if not jobs.alive:
-            raise NotFound("The background worker has stopped: restart this process.")
-
-    return {"database": database, "jobs": worker}

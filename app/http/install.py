@@ -39,6 +39,7 @@ def install(
         Edge,
         gate=gate,
         metrics=container.metrics,
+        readiness=container.readiness,
         protected=protected,
         body_limit=container.settings.max_body_bytes,
         body_limits=body_limits or {},

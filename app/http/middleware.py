@@ -14,6 +14,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 from app.errors import TrellisError
 from app.http.auth import Gate
 from app.http.body import BodyGuard
+from app.http.health import Readiness
 from app.http.problems import from_error, from_http, from_unforeseen
 from app.http.shortcut import PathPattern, Shortcut
 from app.http.streaming import wants_stream
@@ -26,7 +27,7 @@ from app.telemetry.metrics import Metrics
 _log = structlog.get_logger()
 
 UNMATCHED = "unmatched"
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBES = frozenset({"/healthz", "/startupz", "/readyz", "/metrics"})
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _SECURITY = (
@@ -54,6 +55,7 @@ class Edge:
         *,
         gate: Gate,
         metrics: Metrics,
+        readiness: Readiness,
         protected: tuple[str, ...],
         body_limit: int,
         body_limits: Mapping[str, int],
@@ -62,6 +64,7 @@ class Edge:
         self.app = app
         self.gate = gate
         self.metrics = metrics
+        self.readiness = readiness
         self.protected = protected
         self.body_limit = body_limit
         self.body_limits = {path: limit for path, limit in body_limits.items() if "{" not in path}
@@ -186,6 +189,9 @@ class _Exchange:
         allowance = self.scope["state"].get("allowance")
         if allowance is not None:
             added.extend(allowance.headers())
+        if self.edge.readiness.ending:
+            # The next request of this client shall find another process.
+            added.append((b"connection", b"close"))
         added.append((b"x-request-id", self.request_id.encode()))
         return added
 

@@ -5,6 +5,7 @@ outside world is a file in the folder: one line for each thing that was sent.
 """
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
@@ -154,5 +156,6 @@ async def _work(url: str, executor: str, folder: Path, dead_after_s: float) -> N
 
 
 def work(url: str, executor: str, folder: Path, dead_after_s: float) -> None:
-    """One worker process, until SIGTERM or its death."""
+    """One worker process, until SIGTERM or its death. Deaths are what is wanted: no warning of them."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     asyncio.run(_work(url, executor, folder, dead_after_s))

@@ -14,7 +14,7 @@ UPLOADS = "/v1/bots/{bot}/documents"
 def edge() -> Edge:
     limits = {"/v1/leads/batch": 2, UPLOADS: 3}
     nothing = cast(Any, None)
-    return Edge(nothing, gate=nothing, metrics=nothing, protected=("/v1/",), body_limit=1, body_limits=limits)
+    return Edge(nothing, gate=nothing, metrics=nothing, readiness=nothing, protected=("/v1/",), body_limit=1, body_limits=limits)
 
 
 @pytest.mark.parametrize(
