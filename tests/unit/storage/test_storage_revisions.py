@@ -5,7 +5,7 @@ from alembic.script import ScriptDirectory
 
 from app.errors import ConfigError
 from app.storage.migrations.locks import Lock, locks
-from app.storage.revisions import ONE_BACK, Revisions, config_of_alembic, accepted, sql
+from app.storage.revisions import ONE_BACK, Revisions, accepted, config_of_alembic, sql
 from tests import squawk
 
 
