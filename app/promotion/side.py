@@ -1,8 +1,9 @@
 """What a promotion asks of a database, whichever it is, and in whichever direction rows move."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from app.promotion.tables import MovedTable
@@ -13,29 +14,39 @@ Row = tuple[Any, ...]
 """Values in the order of the table's columns, as app.promotion.values describes them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry of a change log: this row was written or deleted; what it is now is looked up."""
+class Gate(StrEnum):
+    """Whether the app may write on a side."""
 
-    seq: int
-    table: str
-    key: Key
+    OPEN = "open"
+    LEASED = "closed for a few seconds"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a change log holds: `entries` of them, about these rows, by table. What a row is now is looked up.
+
+    Args:
+        mark: for `Side.forget`, of the side that made it.
+    """
+
+    entries: int
+    keys: Mapping[str, Sequence[Key]]
+    mark: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Keys above `low` (None: from the first) up to `high`, in the order of the side that made it (None: to the end)."""
+    """Keys above `low` up to `high`, in the order of the side that is asked. None: from the first, to the last."""
 
-    low: Key | None
-    high: Key | None
+    low: Key | None = None
+    high: Key | None = None
 
 
 class Snapshot(Protocol):
     """One state of a side, as of one moment, whatever is written meanwhile."""
 
-    async def changes(self, limit: int) -> Sequence[Change]:
-        """Those that are not forgotten, oldest first."""
-        ...
+    async def changes(self) -> Changes: ...
 
     async def page(self, table: MovedTable, within: Range, limit: int) -> Sequence[Row]:
         """The first rows of a range, in the order of their keys."""
@@ -47,13 +58,13 @@ class Snapshot(Protocol):
 
     async def count(self, table: MovedTable) -> int: ...
 
-    async def place(self, table: MovedTable, keys: Sequence[Key], bounds: Sequence[Key]) -> Sequence[int]:
-        """For each key, how many of the bounds (in this side's order) lie before it."""
+    async def places(self, table: MovedTable, keys: Sequence[Key], bounds: Sequence[Key], /) -> Sequence[int]:
+        """For each key, how many of the bounds (ascending in this side's order) lie before it."""
         ...
 
 
 class Writing(Protocol):
-    """One transaction on a side that rows are moved to; nobody else's writes are let in."""
+    """One transaction on a side that rows are moved to. The gate lets it in; the change log does not see it."""
 
     async def put(self, table: MovedTable, rows: Sequence[Row]) -> None:
         """Inserts or replaces. Raises InvalidInput naming a row that this database cannot hold."""
@@ -69,13 +80,13 @@ class Writing(Protocol):
         """Keeps a JSON value by name with the promotion's state."""
         ...
 
-    async def hand_over_jobs(self) -> int:
-        """Lets any worker take the jobs that were running; how many."""
+    async def hand_over_jobs(self) -> None:
+        """Lets any worker take the jobs that were running. This alone is seen by the change log."""
         ...
 
 
 class Side(Protocol):
-    """A database that rows are moved from or to."""
+    """A database that rows are moved from or to. Its errors are TrellisErrors of one sentence."""
 
     name: str
     """How reports and errors call it; holds no secret."""
@@ -85,7 +96,7 @@ class Side(Protocol):
         ...
 
     async def install(self, *, closed: bool) -> None:
-        """The state, the change log and its triggers; a second time nothing. `closed`: not to be written yet."""
+        """The state, the change log, its triggers and the gate; a second time nothing, whatever the gate is."""
         ...
 
     async def installed(self) -> bool: ...
@@ -94,22 +105,31 @@ class Side(Protocol):
         """Takes away all that `install` made; the side is open then."""
         ...
 
+    async def retire(self) -> None:
+        """Takes away the change log; the gate stays closed."""
+        ...
+
     async def state(self) -> Mapping[str, Any]:
         """What was noted; empty where nothing is installed."""
         ...
 
+    async def gate(self) -> Gate: ...
+
     async def close_writes(self, lease_s: float) -> None:
-        """Refuses the app's writes from now on, for so long; waits for those under way. Raises Unavailable."""
+        """Refuses the app's writes from now on, for so long; waits for those under way.
+
+        Raises Unavailable where one of them does not end; nothing is closed then.
+        """
         ...
 
     async def keep_closed(self) -> bool:
-        """Makes a lease last for good; False where it was over, and writes may have been let in."""
+        """Makes a lease last for good. False where it was over, so that writes may have come: the gate is open then."""
         ...
 
     async def open_writes(self) -> None: ...
 
-    async def forget(self, changes: Sequence[Change]) -> None:
-        """Takes these entries off the change log."""
+    async def forget(self, changes: Changes) -> None:
+        """Takes these entries off the change log, and none that came later."""
         ...
 
     async def pending(self) -> int:
@@ -122,9 +142,6 @@ class Side(Protocol):
         """Committed at the end of the block, rolled back on an exception."""
         ...
 
-    async def end(self) -> None:
-        """Closes the connections."""
+    async def close(self) -> None:
+        """Ends the connections."""
         ...
-
-
-Pages = AsyncIterator[Sequence[Row]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import JSON, Boolean, Date, DateTime, Float, LargeBinary, Table
+from sqlalchemy import JSON, Boolean, Date, DateTime, Float, LargeBinary, Table, UniqueConstraint
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app import container
@@ -14,6 +14,8 @@ from app.jobs.store import SCHEMA
 from app.jobs.tables import tables_of_jobs
 from app.storage.base import Base
 
+STAYING: Final = frozenset({JobWorker.__tablename__, "schema_programs"})
+"""What a database says of its own workers and its own schema."""
 PAGE_ROWS: Final = 1_000
 PAGE_OF_FILES: Final = 4
 """Rows a page of a table that holds files, each of up to 20 MB."""
@@ -61,17 +63,17 @@ def moved_tables() -> tuple[MovedTable, ...]:
     """All of the app and of its job engine, parents before children; not what only living workers say."""
     # Packs declare their tables when they are imported.
     assert container.PACKS
-    ours = [described(table) for table in Base.metadata.sorted_tables if table.name != JobWorker.__tablename__]
+    ours = [described(table) for table in Base.metadata.sorted_tables if table.name not in STAYING]
     return (*ours, *(described(table, SCHEMA) for table in tables_of_jobs()))
 
 
 def described(table: Table, owner: str = "") -> MovedTable:
     """A table of SQLAlchemy as a promotion sees it."""
     return MovedTable(
-        name=table.name,
-        columns=tuple(column.name for column in table.columns),
+        name=str(table.name),
+        columns=tuple(str(column.name) for column in table.columns),
         kinds=tuple(_kind(column.type) for column in table.columns),
-        key=tuple(column.name for column in table.primary_key),
+        key=tuple(str(column.name) for column in table.primary_key),
         owner=owner,
         parked=tuple(dict.fromkeys(_parked(table))),
     )
@@ -82,7 +84,7 @@ def _parked(table: Table) -> Sequence[str]:
     constrained = [
         [column.name for column in constraint.columns]
         for constraint in table.constraints
-        if constraint.__visit_name__ == "unique_constraint"
+        if isinstance(constraint, UniqueConstraint)
     ]
     found = []
     for names in (*indexed, *constrained):

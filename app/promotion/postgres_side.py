@@ -1,0 +1,324 @@
+"""A PostgreSQL database as a side of a promotion: asyncpg with the tables' owner, past any pooler."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.errors import ConfigError, InvalidInput, TrellisError, Unavailable
+from app.jobs.store import SCHEMA
+from app.jobs.tables import HAND_OVER, JOBS, RUNNING
+from app.principal import EVERY_TENANT
+from app.promotion import postgres_triggers as triggers
+from app.promotion.postgres_triggers import full_name
+from app.promotion.side import Changes, Gate, Key, Range, Row
+from app.promotion.tables import MovedTable
+from app.promotion.values import row_name
+from app.storage.postgres import CONNECT_S, TENANT
+
+_LOCK_MS: Final = 500
+_LOCK_TRIES: Final = 4
+_OF_A_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError, TypeError)
+
+
+class _Busy(Unavailable):
+    """Somebody else holds a lock."""
+
+
+def _explained(name: str, error: BaseException) -> TrellisError:
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return ConfigError(
+            f"The login of {name} may not do what a promotion needs ({error}): set TRELLIS_DATABASE_OWNER_URL to the "
+            "tables' owner, who may also create a schema."
+        )
+    if isinstance(error, asyncpg.DiskFullError):
+        return ConfigError(f"The disk of {name} is full: add space, then run the same command again.")
+    text = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return Unavailable(f"{name} does not answer: {text}. Run the same command again: it goes on.", retry_after=5)
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
+
+
+class _Types:
+    """What the key columns of the tables are called here, for arrays of keys."""
+
+    def __init__(self, found: Mapping[tuple[str, str], str]) -> None:
+        self._found = found
+
+    def keys(self, table: MovedTable, first: int = 1) -> str:
+        """`unnest(...)` over one array for each column of the key, as parameters from `first` on."""
+        arrays = (f"${first + place}::{self._found[table.name, column]}[]" for place, column in enumerate(table.key))
+        return f"unnest({', '.join(arrays)})"
+
+
+def _columns(table: MovedTable, keys: Sequence[Key]) -> list[list[Any]]:
+    return [[key[place] for key in keys] for place in range(len(table.key))]
+
+
+class PostgresSnapshot:
+    """A repeatable read."""
+
+    def __init__(self, connection: asyncpg.Connection, types: _Types) -> None:
+        self._connection = connection
+        self._types = types
+
+    async def changes(self) -> Changes:
+        log = f"{triggers.SCHEMA}.changes"
+        head = f"SELECT count(*), max(seq), pg_current_snapshot()::text FROM {log}"  # noqa: S608 - a constant
+        entries, last, seen = await self._connection.fetchrow(head)
+        found: dict[str, list[Key]] = {}
+        for name, key in await self._connection.fetch(f"SELECT DISTINCT name, key FROM {log}"):  # noqa: S608
+            found.setdefault(name, []).append(tuple(orjson.loads(key)))
+        return Changes(entries, found, (last, seen))
+
+    async def page(self, table: MovedTable, within: Range, limit: int) -> Sequence[Row]:
+        key, values, bounds = _names(table.key), [limit], []
+        for sign, bound in ((">", within.low), ("<=", within.high)):
+            if bound is not None:
+                marks = ", ".join(f"${len(values) + place}" for place in range(1, len(bound) + 1))
+                bounds.append(f"({key}) {sign} ({marks})")
+                values += bound
+        where = " AND ".join(bounds) or "true"
+        query = f"SELECT {_names(table.columns)} FROM {full_name(table)} WHERE {where} ORDER BY {key} LIMIT $1"  # noqa: S608
+        return [tuple(row) for row in await self._connection.fetch(query, *values)]
+
+    async def rows(self, table: MovedTable, keys: Sequence[Key]) -> Sequence[Row]:
+        query = (
+            f"SELECT {_names(table.columns)} FROM {full_name(table)} "  # noqa: S608
+            f"WHERE ({_names(table.key)}) IN (SELECT * FROM {self._types.keys(table)})"
+        )
+        return [tuple(row) for row in await self._connection.fetch(query, *_columns(table, keys))]
+
+    async def count(self, table: MovedTable) -> int:
+        return int(await self._connection.fetchval(f"SELECT count(*) FROM {full_name(table)}"))  # noqa: S608
+
+    async def places(self, table: MovedTable, keys: Sequence[Key], bounds: Sequence[Key]) -> Sequence[int]:
+        # The order of texts is this database's own, so it is the one to be asked.
+        many = len(table.key)
+        names = [f"k{place}" for place in range(many)]
+        asked, bound = (", ".join(f"{who}.{name}" for name in names) for who in ("asked", "bound"))
+        query = (
+            f"SELECT (SELECT count(*) FROM {self._types.keys(table, 1 + many)} AS bound ({', '.join(names)}) "  # noqa: S608
+            f"WHERE ({bound}) < ({asked})) FROM {self._types.keys(table)} "
+            f"WITH ORDINALITY AS asked ({', '.join(names)}, nth) ORDER BY nth"
+        )
+        found = await self._connection.fetch(query, *_columns(table, keys), *_columns(table, bounds))
+        return [int(row[0]) for row in found]
+
+
+class PostgresWriting:
+    """A transaction that says of itself that it is the promotion's. Foreign keys hold: parents are put first."""
+
+    def __init__(self, connection: asyncpg.Connection, types: _Types) -> None:
+        self._connection = connection
+        self._types = types
+
+    async def put(self, table: MovedTable, rows: Sequence[Row]) -> None:
+        try:
+            async with self._connection.transaction():
+                await self._put(table, rows)
+        except _OF_A_ROW as error:
+            if len(rows) == 1:
+                raise InvalidInput(
+                    f"PostgreSQL cannot hold the row {row_name(table, rows[0])} ({str(error).splitlines()[0][:200]}): "
+                    "mend it on the side that is left, then run the same command again."
+                ) from error
+            # Half of a page, and half of that: the one row at fault is named.
+            for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+                await self.put(table, half)
+
+    async def _put(self, table: MovedTable, rows: Sequence[Row]) -> None:
+        stage, whole = f"stage_{table.name}", full_name(table)
+        await self._connection.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS {stage} (LIKE {whole}) ON COMMIT DELETE ROWS; TRUNCATE {stage}"
+        )
+        await self._connection.copy_records_to_table(stage, records=rows, columns=table.columns)
+        plain = [column for column in table.columns if column not in table.key]
+        update = ", ".join(f'"{column}" = excluded."{column}"' for column in plain)
+        conflict = f"({_names(table.key)}) DO {f'UPDATE SET {update}' if update else 'NOTHING'}"
+        columns = _names(table.columns)
+        await self._connection.execute(
+            f"INSERT INTO {whole} ({columns}) SELECT {columns} FROM {stage} ON CONFLICT {conflict}"  # noqa: S608
+        )
+
+    async def park(self, table: MovedTable, keys: Sequence[Key]) -> None:
+        if not table.parked:
+            return
+        sets = ", ".join(f'"{column}" = md5({table.key[0]}::text)' for column in table.parked)
+        where = f"({_names(table.key)}) IN (SELECT * FROM {self._types.keys(table)})"  # noqa: S608
+        await self._connection.execute(f"UPDATE {full_name(table)} SET {sets} WHERE {where}", *_columns(table, keys))  # noqa: S608
+
+    async def remove(self, table: MovedTable, keys: Sequence[Key]) -> None:
+        where = f"({_names(table.key)}) IN (SELECT * FROM {self._types.keys(table)})"  # noqa: S608
+        await self._connection.execute(f"DELETE FROM {full_name(table)} WHERE {where}", *_columns(table, keys))  # noqa: S608
+
+    async def note(self, name: str, value: Any) -> None:
+        await self._connection.execute(
+            f"INSERT INTO {triggers.SCHEMA}.state (name, value) VALUES ($1, $2) "  # noqa: S608
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            name,
+            orjson.dumps(value).decode(),
+        )
+
+    async def hand_over_jobs(self) -> None:
+        table = f"{SCHEMA}.{JOBS}"
+        await self._connection.execute(
+            f"INSERT INTO {triggers.SCHEMA}.changes (name, key) "  # noqa: S608
+            f"SELECT '{JOBS}', jsonb_build_array(workflow_uuid)::text FROM {table} WHERE {RUNNING}"
+        )
+        await self._connection.execute(HAND_OVER.format(table=table))
+
+
+class PostgresSide:
+    """A database, by the address of the login that owns its tables. `tables` are those that move."""
+
+    def __init__(self, url: str, tables: Sequence[MovedTable]) -> None:
+        self.name = make_url(url).render_as_string(hide_password=True)
+        self._tables = tables
+        # For what SQLAlchemy makes of an address: options of the driver.
+        engine = create_async_engine(url)
+        self._options = engine.dialect.create_connect_args(engine.url)[1]
+        self._writer: asyncpg.Connection | None = None
+        self._types: _Types | None = None
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            raise _Busy(f"{self.name} is busy: run the same command again.", retry_after=5) from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
+            raise _explained(self.name, error) from error
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(
+            **self._options, timeout=CONNECT_S, server_settings={"application_name": "trellis-promotion"}
+        )
+        await connection.execute(f"SELECT set_config('{TENANT}', '{EVERY_TENANT}', false)")
+        return connection
+
+    async def _open(self) -> asyncpg.Connection:
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await self._connect()
+        return self._writer
+
+    async def _key_types(self) -> _Types:
+        if self._types is None:
+            rows = await (await self._open()).fetch(triggers.KEY_TYPES)
+            self._types = _Types({(table, column): kind for table, column, kind in rows})
+        return self._types
+
+    async def _value(self, query: str, *values: Any) -> Any:
+        with self._telling():
+            return await (await self._open()).fetchval(query, *values)
+
+    async def _execute(self, *statements: str) -> None:
+        with self._telling():
+            connection = await self._open()
+            async with connection.transaction():
+                for statement in statements:
+                    await connection.execute(statement)
+
+    async def revision(self) -> str | None:
+        if not await self._value("SELECT to_regclass('alembic_version') IS NOT NULL"):
+            return None
+        return str(await self._value("SELECT version_num FROM alembic_version"))
+
+    async def install(self, *, closed: bool) -> None:
+        fresh = "installed" not in await self.state()
+        await self._execute(*triggers.TABLES)
+        # A table at a time: whoever writes waits for no more than one.
+        for table in self._tables:
+            await self._locking(triggers.log(table))
+        if fresh and closed:
+            await self._locking(triggers.shut(self._tables, None))
+        await self._execute(triggers.READY)
+
+    async def _locking(self, statements: Sequence[str]) -> None:
+        for _ in range(_LOCK_TRIES):
+            try:
+                await self._execute(f"SET LOCAL lock_timeout = {_LOCK_MS}", *statements)
+            except _Busy:
+                continue
+            return
+        raise Unavailable(
+            f"A transaction on {self.name} holds on to a table for too long: nothing was changed, "
+            "run the same command again.",
+            retry_after=5,
+        )
+
+    async def installed(self) -> bool:
+        return bool(await self._value(triggers.INSTALLED))
+
+    async def uninstall(self) -> None:
+        await self._locking(triggers.uninstall(self._tables))
+
+    async def retire(self) -> None:
+        await self._locking(triggers.retire(self._tables))
+
+    async def state(self) -> Mapping[str, Any]:
+        if not await self.installed():
+            return {}
+        with self._telling():
+            rows = await (await self._open()).fetch(f"SELECT name, value FROM {triggers.SCHEMA}.state")  # noqa: S608
+        return {name: orjson.loads(value) for name, value in rows}
+
+    async def gate(self) -> Gate:
+        if not await self.installed():
+            return Gate.OPEN
+        return Gate[await self._value(triggers.GATE)]
+
+    async def close_writes(self, lease_s: float) -> None:
+        await self._locking(triggers.shut(self._tables, lease_s))
+
+    async def keep_closed(self) -> bool:
+        until = await self._value(triggers.UNTIL)
+        await self._execute(triggers.FOR_GOOD)
+        if until is None or await self._value("SELECT clock_timestamp() < $1::timestamptz", until):
+            return True
+        await self.open_writes()
+        return False
+
+    async def open_writes(self) -> None:
+        await self._locking(triggers.opened())
+
+    async def forget(self, changes: Changes) -> None:
+        if changes.entries:
+            last, seen = changes.mark
+            with self._telling():
+                await (await self._open()).execute(triggers.FORGET, last, seen)
+
+    async def pending(self) -> int:
+        return int(await self._value(f"SELECT count(*) FROM {triggers.SCHEMA}.changes"))  # noqa: S608
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PostgresSnapshot]:
+        with self._telling():
+            types = await self._key_types()
+            connection = await self._connect()
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield PostgresSnapshot(connection, types)
+            finally:
+                await connection.close()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[PostgresWriting]:
+        with self._telling():
+            types = await self._key_types()
+            connection = await self._open()
+            async with connection.transaction():
+                await connection.execute(f"SELECT set_config('{triggers.OURS}', 'yes', true)")
+                yield PostgresWriting(connection, types)
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            self._writer.terminate()
+            self._writer = None
