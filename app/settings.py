@@ -3,17 +3,26 @@
 import difflib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 from sqlalchemy.engine import make_url
 
 from app.errors import ConfigError
 from infra.phases import PHASES, Phase, PhaseName, Relational, Vectors
+from infra.pools import plan
 
 PREFIX = "TRELLIS_"
 REGION = r"^[a-z0-9-]{0,40}$"
@@ -81,7 +90,8 @@ class Settings(BaseSettings):
     `database_url` is the login that serves, which owns no table; `database_owner_url` the one that `trellis migrate`
     uses. `database_reader_url` is a replica, or one address of several. `database_pooled`: these two go through
     PgBouncer in transaction mode; then `database_direct_url` is the way past it, for workers. A statement of the app
-    ends after `database_statement_s`.
+    ends after `database_statement_s`. `database_pool_size` connections are in each pool (unset: as many as the phase's
+    database lets each process have).
     `executor_id` names a worker among all of one PostgreSQL database; the machine's name and the process's number where
     it is not set. A process that is asked to end says so at `/readyz`, takes requests for `drain_s` more, until who
     sends them has seen it, and is gone `shutdown_grace_s` later: eight tenths of that are for what is under way.
@@ -126,7 +136,7 @@ class Settings(BaseSettings):
     database_direct_url: str | None = None
     database_owner_url: str | None = None
     database_pooled: bool = False
-    database_pool_size: int = Field(5, ge=1, le=100)
+    database_pool_size: int | None = Field(None, ge=1, le=100)
     database_statement_s: float = Field(30, ge=1, le=3600)
     redis_url: str | None = None
     kafka_url: str | None = Field(None, pattern=KAFKA)
@@ -276,6 +286,11 @@ class Settings(BaseSettings):
         return self.database_owner_url or self.direct_database_url
 
     @property
+    def pool_size(self) -> int:
+        """Connections in each of this process's pools."""
+        return self.database_pool_size or plan(self.targets).process
+
+    @property
     def database_logins(self) -> frozenset[str]:
         """The logins that the app itself connects with, on the primary and on replicas; not the tables' owner's."""
         addresses = (self.database_url, self.database_reader_url, self.database_direct_url)
@@ -311,15 +326,50 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         ConfigError: naming each wrong setting, or an unknown `TRELLIS_*` variable and the nearest known one.
     """
     _refuse_unknown(os.environ if environ is None else environ)
+    return _made(Settings, overrides)
+
+
+def load_settings_file(path: Path, **overrides: Any) -> Settings:
+    """Settings of another process, from a file of `TRELLIS_*` lines alone: nothing of this process's environment.
+
+    Raises ConfigError as `load_settings` does, and for a file that cannot be read; it repeats no value of the file.
+    """
     try:
-        return Settings(**overrides)
+        lines = dotenv_values(path, interpolate=False, encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError):
+        lines = None
+    if lines is None:
+        raise ConfigError(f"The file {path} cannot be read: name a file of TRELLIS_* lines.")
+    _refuse_unknown(lines)
+    foreign = next((name for name in lines if not name.upper().startswith(PREFIX)), None)
+    if foreign is not None:
+        raise ConfigError(f"{path} has a line {foreign[:60]}: it may hold {PREFIX}* lines only.")
+    return _made(_of_lines(lines), overrides)
+
+
+def _of_lines(lines: Mapping[str, str | None]) -> type[Settings]:
+    class OfLines(Settings):
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_environment: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            source = EnvSettingsSource(settings_cls)
+            source.env_vars = {name.lower(): value for name, value in lines.items()}
+            return init_settings, source
+
+    return OfLines
+
+
+def _made(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+    try:
+        return kind(**given)
     except SettingsError as error:
         raise ConfigError(f"{str(error)[:1].upper()}{str(error)[1:]}: it takes JSON.") from None
     except ValidationError as error:
         raise ConfigError(" ".join(_sentence(item) for item in error.errors())) from None
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def _refuse_unknown(environ: Iterable[str]) -> None:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | TOOLING
     for name in environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 
 from app.errors import ConfigError
 from app.storage.db import SQLITE_BUSY_TIMEOUT_S
+from app.storage.moved import tell_moved
 
 APP_NAME = "trellis"
 SCHEMA = "dbos"
@@ -57,6 +58,7 @@ def _open_engine(url: URL, *, worker: bool, pool_size: int) -> Engine:
             url, pool_size=4, max_overflow=0, pool_timeout=60, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}
         )
         event.listen(engine, "connect", _on_sqlite_connect)
+        tell_moved(engine)
         return engine
     connect_args: dict[str, Any] = {"application_name": "trellis-jobs", "connect_timeout": 10}
     if not worker:
@@ -66,6 +68,7 @@ def _open_engine(url: URL, *, worker: bool, pool_size: int) -> Engine:
     )
     if worker:
         event.listen(engine, "connect", _on_postgres_connect)
+    tell_moved(engine)
     return engine
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from app.errors import ConfigError
 from app.principal import EVERY_TENANT
 from app.storage.marks import LocalMarks, WriteMarks
+from app.storage.moved import tell_moved
 from app.storage.postgres import ServerPool, beginning, open_engine, position
 from app.storage.replicas import ReadAt, Replicas
 from app.storage.sqlite import OneTripConnection
@@ -65,6 +66,7 @@ def _sqlite_engine(url: str, *, writes: bool, pool_size: int) -> AsyncEngine:
             "isolation_level": None,
         },
     )
+    tell_moved(engine.sync_engine)
     event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
     event.listen(engine.sync_engine, "begin", _begin_immediate if writes else _begin_deferred)
     return engine

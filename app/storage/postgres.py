@@ -9,6 +9,9 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.errors import ConfigError
+from app.storage.moved import tell_moved
+
 TENANT = "trellis.tenant"
 """The setting of a transaction that the row policies compare a row's tenant with."""
 IDLE_IN_TRANSACTION_S = 60.0
@@ -25,6 +28,16 @@ _REPLAYED = text(
     "(SELECT timeline_id FROM pg_control_checkpoint()) = CAST(:timeline AS int) "
     "AND pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') >= CAST(:at AS numeric)"
 )
+
+
+_ROOM = text("""
+SELECT least(
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true), '0')::int,
+    (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+    (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())
+)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,22 @@ def open_engine(url: str, pool: ServerPool) -> AsyncEngine:
         url, pool_size=pool.size, max_overflow=0, hide_parameters=True, connect_args=connect_args
     )
     event.listen(engine.sync_engine, "checkout", _take)
+    tell_moved(engine.sync_engine)
     return engine
+
+
+async def check_room(engine: AsyncEngine, wanted: int) -> None:
+    """Raises ConfigError where the server never lets this process have that many connections. Nothing on SQLite."""
+    if engine.dialect.name != "postgresql":
+        return
+    async with engine.connect() as connection:
+        most = int((await connection.execute(_ROOM)).scalar_one())
+    if wanted > most:
+        raise ConfigError(
+            f"This process may open {wanted} connections and PostgreSQL lets its login have {most} for all processes "
+            "(max_connections less those kept for superusers, or a limit of the login or the database): "
+            "lower TRELLIS_DATABASE_POOL_SIZE or raise that limit."
+        )
 
 
 def _take(connection: Any, _record: Any, _proxy: Any) -> None:
