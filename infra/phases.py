@@ -86,6 +86,20 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """A PostgreSQL of the phase and who connects to it; each read replica is of the same class.
+
+    `memory_gib` is what AWS lists for the class. `workers`: processes that run jobs, at most. `poolers`: PgBouncer
+    processes before each server, in transaction mode; 0: none, the app connects by itself.
+    """
+
+    instance_class: str
+    memory_gib: int
+    workers: int
+    poolers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One phase. `headroom` is how many times the load is proven before it is promised (None: not proven)."""
 
@@ -96,6 +110,7 @@ class Phase:
     headroom: int | None
     fleet: Fleet
     stores: Stores
+    server: DatabaseServer | None = None
 
 
 _ALL: Final = (
@@ -116,6 +131,7 @@ _ALL: Final = (
         headroom=2,
         fleet=Fleet(Compute.EKS, regions=1, least=3, most=5, gpu_nodes=False),
         stores=Stores(Relational.RDS, 0, Cache.REDIS, 1, Vectors.SERVER),
+        server=DatabaseServer("db.t4g.medium", memory_gib=4, workers=2, poolers=0),
     ),
     Phase(
         name=PhaseName.MEDIUM,
@@ -125,6 +141,7 @@ _ALL: Final = (
         headroom=5,
         fleet=Fleet(Compute.EKS, regions=1, least=10, most=30, gpu_nodes=True),
         stores=Stores(Relational.RDS_REPLICAS, 2, Cache.REDIS_CLUSTER, 3, Vectors.CLUSTER),
+        server=DatabaseServer("db.r6g.large", memory_gib=16, workers=10, poolers=2),
     ),
     Phase(
         name=PhaseName.MULTI_REGION,
@@ -134,6 +151,7 @@ _ALL: Final = (
         headroom=5,
         fleet=Fleet(Compute.EKS_MULTI_REGION, regions=3, least=10, most=30, gpu_nodes=True),
         stores=Stores(Relational.AURORA_GLOBAL, 2, Cache.REDIS_CLUSTER, 3, Vectors.CLUSTER),
+        server=DatabaseServer("db.r6g.xlarge", memory_gib=32, workers=20, poolers=3),
     ),
 )
 

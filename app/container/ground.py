@@ -23,7 +23,7 @@ from app.principal import EVERY_TENANT
 from app.settings import Environment, Settings
 from app.storage import roles, schema
 from app.storage.db import Database
-from app.storage.postgres import ServerPool
+from app.storage.postgres import ServerPool, check_room
 from app.telemetry.metrics import Metrics
 from app.telemetry.setup import build_metrics
 
@@ -81,12 +81,14 @@ async def _database(settings: Settings, metrics: Metrics, redis: RedisLink | Non
     db = Database(
         settings.sqlalchemy_url,
         reader_url=settings.database_reader_url,
-        pool=ServerPool(settings.database_pool_size, settings.database_statement_s, settings.database_pooled),
+        pool=ServerPool(settings.pool_size, settings.database_statement_s, settings.database_pooled),
         marks=RedisMarks(redis) if redis else None,
         told=lambda where: metrics.database_reads.labels(where).inc(),
     )
     stack.push_async_callback(db.close)
     await schema.check(db)
+    # The app's own pool and the job engine's; what goes through PgBouncer opens none by itself.
+    await check_room(db.writer, settings.pool_size * (1 if settings.database_pooled else 2))
     await roles.check(db.writer, settings.database_logins, strict=settings.environment is Environment.PRODUCTION)
     return db
 

@@ -169,7 +169,7 @@ def _jobs(ground: Ground) -> Jobs:
         metrics=ground.metrics,
         executor_id=settings.worker_id,
         clock=ground.clock,
-        pool_size=settings.database_pool_size,
+        pool_size=settings.pool_size,
     )
 
 

@@ -180,3 +180,15 @@ async def test_the_start_in_production_looks_and_development_only_says_so(settin
 async def test_nothing_is_asked_of_the_embedded_database(db: Database) -> None:
     await roles.grant(db.writer, "anyone")
     await roles.check(db.writer, strict=True)
+
+
+async def test_a_start_with_larger_pools_than_the_server_has_room_for_names_the_numbers(
+    settings: Settings, server: Server
+) -> None:
+    await migrate_database(settings)
+    server.run(f'ALTER ROLE "{make_url(settings.sqlalchemy_url).username}" CONNECTION LIMIT 9')
+    with pytest.raises(ConfigError, match="may open 10 connections and PostgreSQL lets its login have 9"):
+        async with open_container(settings.model_copy(update={"database_pool_size": 5}), Parts.COMMAND):
+            pytest.fail("the app started")
+    async with open_container(settings.model_copy(update={"database_pool_size": 4}), Parts.COMMAND):
+        pass
