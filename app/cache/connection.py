@@ -13,7 +13,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands import AsyncCoreCommands
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ClusterDownError, ConnectionError, RedisError
 
 from app.errors import ConfigError
 
@@ -69,7 +69,7 @@ class RedisLink:
 
     After an error a node is not asked for five seconds: one that hangs costs one short wait and not one for each
     request. Of a cluster only that node is left alone; while it is, the link looks twice a second whether another one
-    took over. One warning is logged for each pause.
+    took over. One warning is logged in five seconds.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class RedisLink:
         self._told = told
         self._use = "redis"
         self._again: dict[str, float] = {}
+        self._warn_again: dict[str, float] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -193,9 +194,13 @@ class RedisLink:
         return self._monotonic() < self._again.get(node, 0.0)
 
     def _pause(self, node: str, error: Exception) -> None:
-        if not self._resting(node):
-            _log.warning("redis.away", node=node or "all", pause_s=PAUSE_S, error=repr(error))
-        self._again[node] = self._monotonic() + PAUSE_S
+        now = self._monotonic()
+        # A node that refuses because another one's keys have nobody does so at once, and only until somebody took over.
+        pause_s = LOOK_S if isinstance(error, ClusterDownError) else PAUSE_S
+        self._again[node] = now + pause_s
+        if now >= self._warn_again.get(node, 0.0):
+            self._warn_again[node] = now + PAUSE_S
+            _log.warning("redis.away", node=node or "all", pause_s=pause_s, error=repr(error))
         if isinstance(self.client, RedisCluster) and not self._looking:
             task = asyncio.create_task(self._look(self.client), name="redis cluster")
             self._looking.add(task)

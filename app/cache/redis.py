@@ -1,13 +1,14 @@
 """The tier that all processes share."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 from cachetools import TTLCache
 
 from app.cache.base import MAX_TTL_S, Entry
-from app.cache.connection import Fill, RedisAway, RedisLink
+from app.cache.connection import RedisAway, RedisLink
 from app.clock import Clock, system_clock
 from app.ids import new_id
 
@@ -59,14 +60,15 @@ class RedisCache:
         return (await self.entries([key]))[0]
 
     async def entries(self, keys: Sequence[str]) -> list[Entry | None]:
-        """In the order of the keys, None for each that is not kept; one trip."""
+        """In the order of the keys, None for each that is not kept or whose node is away; one trip."""
 
         def fill(pipeline: Any) -> None:
             for key in keys:
                 pipeline.get(self._key(key))
 
         try:
-            return [self._unpack(raw) for raw in await self._run(fill)]
+            await self._settle()
+            return [self._unpack(raw) for raw in await self._link.each(fill)]
         except RedisAway:
             return [None] * len(keys)
 
@@ -74,20 +76,25 @@ class RedisCache:
         await self.set_many({key: Entry(value, ttl_s, tuple(tags))})
 
     async def set_many(self, entries: Mapping[str, Entry]) -> None:
-        """One trip."""
+        """Two trips: first the tags, for an entry that no tag leads to could not be dropped."""
         now = self._clock().timestamp()
+        kept = {key: replace(entry, ttl_s=min(entry.ttl_s, MAX_TTL_S)) for key, entry in entries.items()}
+        kept = {key: entry for key, entry in kept.items() if entry.ttl_s > 0}
+
+        def fill_tags(pipeline: Any) -> None:
+            for key, entry in kept.items():
+                for tag in entry.tags:
+                    self._tag(pipeline, tag, key, now, entry.ttl_s)
 
         def fill(pipeline: Any) -> None:
-            for key, entry in entries.items():
-                ttl_s = min(entry.ttl_s, MAX_TTL_S)
-                if ttl_s <= 0:
-                    continue
-                for tag in entry.tags:
-                    self._tag(pipeline, tag, key, now, ttl_s)
-                pipeline.set(self._key(key), self._pack(entry, now + ttl_s), px=max(1, round(ttl_s * 1000)))
+            for key, entry in kept.items():
+                px = max(1, round(entry.ttl_s * 1000))
+                pipeline.set(self._key(key), self._pack(entry, now + entry.ttl_s), px=px)
 
         try:
-            await self._run(fill)
+            await self._settle()
+            await self._link.run(fill_tags)
+            await self._link.run(fill)
         except RedisAway:
             # It may come back empty.
             self._tended.clear()
@@ -111,7 +118,8 @@ class RedisCache:
         found: list[tuple[str, ...]] = []
         try:
             while True:
-                (page,) = await self._run(
+                await self._settle()
+                (page,) = await self._link.run(
                     lambda pipeline: pipeline.xrange(self._stream, min=f"({self._seen}", count=_PAGE)
                 )
                 found += [self._heard(said) for _, said in page if said[b"by"].decode() != self._origin]
@@ -147,13 +155,13 @@ class RedisCache:
         pipeline.zremrangebyscore(index, "-inf", round((now - _INDEX_SPARE_S) * 1_000_000))
         pipeline.expire(index, int(MAX_TTL_S) + _INDEX_SPARE_S)
 
-    async def _run(self, fill: Fill) -> list[Any]:
-        if self._owed and not self._link.paused:
+    async def _settle(self) -> None:
+        """Makes good the drops that Redis missed. Raises RedisAway where it cannot: then nothing may be read yet."""
+        if self._owed:
             owed = tuple(self._owed)
             await self._drop(owed)
             for tag in owed:
                 self._owed.pop(tag, None)
-        return await self._link.run(fill)
 
     async def _drop(self, tags: Sequence[str]) -> int:
         dropped = 0

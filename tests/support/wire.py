@@ -26,7 +26,6 @@ class Wire:
         self._open = True
         self._flows: asyncio.Event | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
         self._server: asyncio.Server | None = None
@@ -87,14 +86,13 @@ class Wire:
 
     async def _end(self) -> None:
         await self._cut()
-        for task in list(self._tasks):
+        # Also the pumps and what delivers for them.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self._writers.add(writer)
         try:
             await self._serve(reader, writer)
@@ -102,7 +100,6 @@ class Wire:
             _reset(writer)
         finally:
             self._writers.discard(writer)
-            self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert self._flows is not None
