@@ -24,6 +24,7 @@ from app.governance.keys import require_tenant
 from app.knowledge.evaluation.retrieval import evaluate as evaluate_retrieval
 from app.pack import Kit
 from app.principal import Principal
+from app.promotion.command import promote
 from app.settings import load_settings
 from app.storage.revisions import HEAD, ONE_BACK
 from app.terminal.command import chat
@@ -76,6 +77,7 @@ def migrate(
 
 
 cli.command()(chat)
+cli.command()(promote)
 
 
 @cli.command()
