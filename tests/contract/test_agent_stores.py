@@ -1,10 +1,8 @@
-"""Budgets, effects and approvals hold on both databases, with several processes at work at the same moment."""
+"""Budgets, effects and approvals hold embedded and on servers, with several processes at work at the same moment."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,27 +14,12 @@ from app.agent.models import Approval, ApprovalState, BudgetLease, EffectState, 
 from app.agent.tools import EffectLedger, OutcomeState, ToolCallPlan
 from app.agent.tools.ledger import Claim, Verdict, Want
 from app.errors import BudgetExceeded, Conflict
-from app.storage.base import Base
 from app.storage.db import Database
-from app.storage.postgres import ServerPool
 from app.telemetry.metrics import Metrics
 from tests.conftest import StillClock
 from tests.support.agents import ADMIN, AGENT, STRANGER, TENANT, Outside, allow, build_room
 
 PROCESSES = 4
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    postgres = request.param == "postgres"
-    url = (
-        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    )
-    database = Database(url, pool=ServerPool(size=8))
-    async with database.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    yield database
-    await database.close()
 
 
 def budgets(database: Database, clock: StillClock, tokens: int | None = None, cost: int | None = None) -> Budgets:

@@ -1,8 +1,7 @@
-"""The claims assistant from import to answer, the same on the embedded database and on PostgreSQL."""
+"""The claims assistant from import to answer, the same embedded and on servers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,20 +10,15 @@ from app.governance.audit import verify
 from app.packs.claims.api import CHATS_A_MINUTE
 from app.principal import Principal, Role
 from tests.support.claims import ask, chat, load_sample, signed_in
+from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, running
 
 ADMIN = Principal(TENANT, "test", Role.ADMIN)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def where(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The settings that name the database."""
-    return {"database_url": request.getfixturevalue("fresh_postgres_url")} if request.param == "postgres" else {}
-
-
 @pytest.fixture
-async def service(tmp_path: Path, where: dict[str, Any]) -> AsyncIterator[Service]:
-    async with running(tmp_path, knowledge=False, **where) as found:
+async def service(tmp_path: Path, backends: Backends) -> AsyncIterator[Service]:
+    async with running(tmp_path, knowledge=False, **backends) as found:
         await load_sample(found)
         yield found
 

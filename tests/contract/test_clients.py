@@ -1,9 +1,8 @@
-"""Clients and their health, the same on the embedded database and on PostgreSQL."""
+"""Clients and their health, the same embedded and on servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,17 +10,16 @@ from app.agent.tools import ToolContext
 from app.packs.teams.client_tools import build_client_tools
 from app.packs.teams.sentiment import SentimentLexicon
 from app.principal import Principal, Role
+from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, running
 
 PATH = "/v1/teams/clients"
 ADMIN = Principal(TENANT, "test", Role.ADMIN)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
-    postgres = request.param == "postgres"
-    where: dict[str, Any] = {"database_url": request.getfixturevalue("fresh_postgres_url")} if postgres else {}
-    async with running(tmp_path, knowledge=False, **where) as found:
+@pytest.fixture
+async def service(tmp_path: Path, backends: Backends) -> AsyncIterator[Service]:
+    async with running(tmp_path, knowledge=False, **backends) as found:
         yield found
 
 

@@ -1,10 +1,7 @@
-"""The records of governance hold on both databases, with writers at work at the same moment."""
+"""The records of governance hold embedded and on servers, with writers at work at the same moment."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from sqlalchemy import update
 
 from app.errors import Conflict
@@ -15,28 +12,13 @@ from app.governance.flags import Flags, FlagSpec
 from app.governance.models import AuditEntry, Decision
 from app.governance.policies import Policies, PolicyRepository
 from app.principal import Principal, Role
-from app.storage.base import Base
 from app.storage.db import Database
-from app.storage.postgres import ServerPool
 from tests.conftest import StillClock
 
 ADMIN = Principal("acme", "key_1", Role.ADMIN)
 OPERATOR = Principal("*", "cli", Role.ADMIN)
 ARMS = (Arm(arm="control", weight=1), Arm(arm="short", weight=1.5, prompt_version=2))
 WRITERS = 8
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    postgres = request.param == "postgres"
-    url = (
-        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    )
-    database = Database(url, pool=ServerPool(size=WRITERS))
-    async with database.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    yield database
-    await database.close()
 
 
 async def test_writers_at_the_same_moment_make_one_chain_for_each_tenant(database: Database, clock: StillClock) -> None:

@@ -1,4 +1,4 @@
-"""Documents, their jobs and the generations of an index behave the same on SQLite and on PostgreSQL."""
+"""Documents, their jobs and the generations of an index behave the same embedded and on servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from app.jobs.port import JobState
 from app.knowledge.base import Namespace
 from app.knowledge.page import Page
 from app.principal import Principal, Role
+from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, running
 from tests.support.vectors import DIMENSION, embed_words
 
@@ -21,11 +22,6 @@ BOT = "docs"
 DOCUMENTS, INDEX = f"/v1/bots/{BOT}/documents", f"/v1/bots/{BOT}/index"
 REMOTE = f"far-{DIMENSION}"
 WAIT_S = 60.0
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
-    return None if request.param == "sqlite" else str(request.getfixturevalue("fresh_postgres_url"))
 
 
 class EmbeddingServer:
@@ -122,8 +118,8 @@ class Docs:
 
 
 @pytest.fixture
-async def docs(tmp_path: Path, database_url: str | None) -> AsyncIterator[Docs]:
-    async with running(tmp_path, knowledge=False, database_url=database_url) as service:
+async def docs(tmp_path: Path, backends: Backends) -> AsyncIterator[Docs]:
+    async with running(tmp_path, knowledge=False, **backends) as service:
         yield Docs(service)
 
 
@@ -224,11 +220,11 @@ async def test_two_who_switch_at_once_end_in_one_of_the_two_states(docs: Docs) -
 
 
 async def test_a_document_is_ready_while_the_candidates_embedder_is_down(
-    tmp_path: Path, database_url: str | None, far: tuple[EmbeddingServer, str]
+    tmp_path: Path, backends: Backends, far: tuple[EmbeddingServer, str]
 ) -> None:
     server, url = far
     overrides: dict[str, Any] = {"embedding_url": url, "embedding_name": "far", "embedding_dimension": DIMENSION}
-    async with running(tmp_path, knowledge=False, database_url=database_url, **overrides) as service:
+    async with running(tmp_path, knowledge=False, **backends, **overrides) as service:
         docs = Docs(service)
         await docs.put("old", "The old room is cold.")
         near = await docs.built(embedder="wordllama-64")

@@ -1,15 +1,15 @@
-"""The lead agent from intake to outcome, the same on the embedded database and on PostgreSQL."""
+"""The lead agent from intake to outcome, the same embedded and on servers."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.governance.audit import verify
 from app.principal import Principal, Role
+from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, lead, running
 
 ADMIN = Principal(TENANT, "test", Role.ADMIN)
@@ -17,15 +17,9 @@ WAIT_S = 60
 WRITES = {"crm_upsert", "crm_note", "email_send"}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def where(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The settings that name the database."""
-    return {"database_url": request.getfixturevalue("fresh_postgres_url")} if request.param == "postgres" else {}
-
-
 @pytest.fixture
-async def service(tmp_path: Path, where: dict[str, Any]) -> AsyncIterator[Service]:
-    async with running(tmp_path, **where) as found:
+async def service(tmp_path: Path, backends: Backends) -> AsyncIterator[Service]:
+    async with running(tmp_path, **backends) as found:
         yield found
 
 
@@ -88,8 +82,8 @@ async def every_lead_is_on_one_page(service: Service) -> None:
     assert seen == sorted(seen, reverse=True)
 
 
-async def test_writes_wait_for_approval_and_then_happen_once(tmp_path: Path, where: dict[str, Any]) -> None:
-    async with running(tmp_path, writes_need_approval=True, **where) as service:
+async def test_writes_wait_for_approval_and_then_happen_once(tmp_path: Path, backends: Backends) -> None:
+    async with running(tmp_path, writes_need_approval=True, **backends) as service:
         made = (await service.client.post("/v1/leads", json=lead())).json()
         [detail] = await service.decided([made["lead"]["id"]])
         assert (await service.explain(detail["decisions"][0]))["state"] == "waiting_approval"
@@ -112,11 +106,11 @@ async def approved(service: Service) -> list[str]:
     return [one["id"] for one in waiting]
 
 
-async def test_what_was_taken_in_is_decided_by_the_next_process(tmp_path: Path, where: dict[str, Any]) -> None:
-    async with running(tmp_path, knowledge=False, worker=False, **where) as service:
+async def test_what_was_taken_in_is_decided_by_the_next_process(tmp_path: Path, backends: Backends) -> None:
+    async with running(tmp_path, knowledge=False, worker=False, **backends) as service:
         made = (await service.client.post("/v1/leads", json=lead())).json()["lead"]["id"]
         key = service.key
-    async with running(tmp_path, knowledge=False, key=key, **where) as service:
+    async with running(tmp_path, knowledge=False, key=key, **backends) as service:
         [detail] = await service.decided([made])
     assert detail["status"] == "escalated"
 

@@ -1,9 +1,7 @@
-"""Capacity holds on both databases, whoever holds at the same moment."""
+"""Capacity holds embedded and on servers, whoever holds at the same moment."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -14,26 +12,16 @@ from app.governance.models import AuditEntry
 from app.packs.treatments.allocating import AllocationStage
 from app.packs.treatments.models import Allocation, Reservation
 from app.packs.treatments.stages import RunAsked
-from app.storage.base import Base
 from app.storage.db import Database
-from app.storage.postgres import ServerPool
 from tests.conftest import StillClock
 from tests.support.allocations import TENANT, Desk
 
 HOLDERS = 12
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def desk(request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock) -> AsyncIterator[Desk]:
-    postgres = request.param == "postgres"
-    url = (
-        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    )
-    database = Database(url, pool=ServerPool(size=HOLDERS))
-    async with database.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    yield Desk(database, clock)
-    await database.close()
+@pytest.fixture
+async def desk(database: Database, clock: StillClock) -> Desk:
+    return Desk(database, clock)
 
 
 async def refused(work) -> str:

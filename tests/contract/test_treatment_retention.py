@@ -1,10 +1,9 @@
-"""What runs left behind goes after its time, on both databases: whole runs, of each tenant its own, however it ends."""
+"""What runs left behind goes after its time, embedded and on servers: whole runs, of each tenant its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,7 +35,6 @@ from app.packs.treatments.runs import RunService
 from app.packs.treatments.schemas_runs import ResumeIn
 from app.packs.treatments.story import Stories
 from app.principal import EVERY_TENANT
-from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
 from tests.support.allocations import AGENT, TENANT, Desk, a_result, a_run, some_customers
@@ -46,22 +44,12 @@ LEFT = (Result, RunMember, RunChunk, Allocation, Reservation)
 CUSTOMERS = 5
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def desk(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Desk]:
-    postgres = request.param == "postgres"
-    url = (
-        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    )
+@pytest.fixture
+async def desk(database: Database, clock: StillClock, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(purging, "BATCH", 2)
-    database = Database(url)
-    async with database.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
     opened = Desk(database, clock)
     await opened.open(capacity=50)
-    yield opened
-    await database.close()
+    return opened
 
 
 async def a_whole_run(

@@ -1,9 +1,7 @@
-"""Customers and outcomes on both databases: the same counts, also where two put the same things in at once."""
+"""Customers and outcomes embedded and on servers: the same counts, also where two put the same things in at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +21,6 @@ from app.packs.treatments.schemas import CustomerIn, EventIn, ImportReport, Outc
 from app.packs.treatments.stages import DataAsked
 from app.packs.treatments.versions import Catalogues
 from app.principal import Principal, Role
-from app.storage.base import Base
 from app.storage.db import Database
 
 HERE = Principal("acme", "test", Role.ADMIN)
@@ -31,20 +28,12 @@ AT = datetime(2026, 6, 1, tzinfo=UTC)
 AUDIT = Audit(system_clock)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def kit(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    postgres = request.param == "postgres"
-    url = (
-        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    )
-    db = Database(url)
-    async with db.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    kit = SimpleNamespace(ports=SimpleNamespace(db=db, clock=system_clock), audit=AUDIT)
+@pytest.fixture
+async def kit(database: Database) -> Any:
+    kit = SimpleNamespace(ports=SimpleNamespace(db=database, clock=system_clock), audit=AUDIT)
     email = Treatment(name="email", title="An e-mail")
     await Catalogues(kit).put(HERE, CatalogueIn(treatments=(email,), traits=("plan",)))
-    yield kit
-    await db.close()
+    return kit
 
 
 def customer(number: int, worth: float = 5.0, events: int = 2) -> CustomerIn:

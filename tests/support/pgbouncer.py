@@ -28,7 +28,7 @@ default_pool_size = {pool_size}
 max_client_conn = 500
 server_idle_timeout = 5
 server_login_retry = 1
-query_wait_timeout = 20
+query_wait_timeout = 5
 """
 
 

@@ -4,17 +4,23 @@ As fixtures: `servers`, `server_settings` (settings of the app on a new database
 once embedded and once on the servers).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from app.cache.connection import connect
+from app.cache.marks import RedisMarks
+from app.settings import Settings
+from app.storage.db import Database
+from app.storage.postgres import ServerPool
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
 from tests.support.postgres import PostgresServer, Replica
 from tests.support.redis import RunningCluster
 
+POOL = 12
 Backends = dict[str, Any]
 """Settings by name; empty for the embedded default."""
 
@@ -46,6 +52,21 @@ class Servers:
             }
         finally:
             self.primary.drop_database(found.name)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Database]:
+    """The database as a process that serves has it: on the servers through PgBouncer, with reads on the standby."""
+    async with AsyncExitStack() as stack:
+        marks = None
+        if settings.redis_url:
+            link = connect(settings.redis_url)
+            stack.push_async_callback(link.close)
+            marks = RedisMarks(link)
+        pool = ServerPool(POOL, settings.database_statement_s, settings.database_pooled)
+        opened = Database(settings.sqlalchemy_url, reader_url=settings.database_reader_url, pool=pool, marks=marks)
+        stack.push_async_callback(opened.close)
+        yield opened
 
 
 @pytest.fixture(scope="session")
