@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -48,10 +48,25 @@ def configure_logs(*, as_json: bool, level: str, scrub: Scrub, stream: TextIO | 
     structlog.configure(
         processors=[*_processors(scrub), _render_json if as_json else _console(out)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(out))),
         cache_logger_on_first_use=as_json,
     )
     _route_standard_library(level)
+
+
+class _Unfailing:
+    """A stream that drops what it cannot write: work is not to fail because its log is on a disk that is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _processors(scrub: Scrub) -> list[Processor]:

@@ -1,10 +1,12 @@
 """Every line is masked, whoever wrote it."""
 
+import contextlib
 import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import structlog
 from app.governance.privacy import scrub
 from app.telemetry.logs import configure_logs
 
+FULL_DEVICE = Path("/dev/full")
 KEY = "trl_" + "Ab3_-" * 8
 
 
@@ -113,6 +116,18 @@ def test_a_stream_that_is_gone_fails_no_caller_and_leaks_nothing(capsys: pytest.
     configured().close()
     logging.getLogger("some.client").error("mail to ada@example.org")
     assert capsys.readouterr().err == "a line of the logger some.client could not be written\n"
+
+
+@pytest.mark.skipif(not FULL_DEVICE.exists(), reason="has no device that is always full")
+def test_a_disk_that_is_full_fails_no_caller() -> None:
+    full = FULL_DEVICE.open("w")
+    try:
+        configure_logs(as_json=True, level="INFO", scrub=scrub, stream=full)
+        structlog.get_logger().error("the line is lost, the caller is not")
+        logging.getLogger("dbos").error("nor this one's")
+    finally:
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 def test_levels_hold_for_both_and_access_logs_and_statements_stay_out() -> None:
