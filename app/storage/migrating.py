@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.errors import ConfigError, Unavailable
@@ -159,6 +159,11 @@ async def _applied(connection: AsyncConnection, step: Step) -> bool:
         await connection.rollback()
         if sqlstate(error) in _NOT_GOT:
             return False
+        if isinstance(error, IntegrityError):
+            raise ConfigError(
+                f"Stored rows break a rule that revision {step} brings: {_first_line(error)}. The schema is "
+                f"{step.before or 'none'}: mend the rows, then run the command again."
+            ) from error
         raise
     return True
 
@@ -208,6 +213,10 @@ def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None) or "")
 
 
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).splitlines()[0][:200]
+
+
 def _explained(engine: AsyncEngine, error: DBAPIError) -> ConfigError | Unavailable:
     where = engine.url.render_as_string(hide_password=True)
     text = str(error.orig)
@@ -225,4 +234,4 @@ def _explained(engine: AsyncEngine, error: DBAPIError) -> ConfigError | Unavaila
         return ConfigError(
             f"The login {engine.url.username} may not do that: set TRELLIS_DATABASE_OWNER_URL to the owner's address."
         )
-    return Unavailable(f"The database {where} does not answer: {text.splitlines()[0][:200]}.", retry_after=5)
+    return Unavailable(f"The database {where} does not answer: {_first_line(error)}.", retry_after=5)

@@ -6,6 +6,7 @@ with nothing in it that cannot be run twice. On SQLite they are plain statements
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import sqlalchemy as sa
 from alembic import op
@@ -73,8 +74,8 @@ def add_check(name: str, table: str, condition: str) -> None:
     """Adds a CHECK constraint: from now on for what is written, then for the rows that are there, without stopping
     writers. Raises the database's IntegrityError where a row breaks it."""
     if not on_postgres():
-        with op.batch_alter_table(table) as copied:
-            copied.create_check_constraint(name, sa.text(condition))
+        with op.batch_alter_table(table) as copy:
+            copy.create_check_constraint(op.f(name), sa.text(condition))
         return
     _add_constraint(name, table, f"CHECK ({condition})")
 
@@ -84,19 +85,19 @@ def add_foreign_key(
 ) -> None:
     """Adds a foreign key to table `of`, in the same two steps as `add_check`."""
     if not on_postgres():
-        with op.batch_alter_table(table) as copied:
-            copied.create_foreign_key(name, of, list(columns), list(of_columns), ondelete=ondelete)
+        with op.batch_alter_table(table) as copy:
+            copy.create_foreign_key(op.f(name), of, list(columns), list(of_columns), ondelete=ondelete)
         return
     rule = f" ON DELETE {ondelete}" if ondelete else ""
     ours, theirs = ", ".join(columns), ", ".join(of_columns)
     _add_constraint(name, table, f"FOREIGN KEY ({ours}) REFERENCES {of} ({theirs}){rule}")
 
 
-def drop_constraint(name: str, table: str, kind: str) -> None:
-    """Takes a constraint away. `kind`: "check" or "foreignkey"."""
+def drop_constraint(name: str, table: str, kind: Literal["check", "foreignkey"]) -> None:
+    """Takes a constraint away."""
     if not on_postgres():
-        with op.batch_alter_table(table) as copied:
-            copied.drop_constraint(name, type_=kind)
+        with op.batch_alter_table(table) as copy:
+            copy.drop_constraint(op.f(name), type_=kind)
         return
     op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
