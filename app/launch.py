@@ -87,13 +87,17 @@ def down(settings: Settings, console: Console) -> None:
         console.print(f"Nothing to end: no Trellis runs in the data folder {settings.home.absolute()}.")
         return
     os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + settings.shutdown_grace_s + 10
+    until = time.monotonic() + _longest_end_s(settings)
     while running_pid(settings) is not None:
         if time.monotonic() > until:
             raise ConfigError(f"Process {pid} has not ended in time: look at {settings.home / LOG_FILE}, then kill it.")
         time.sleep(POLL_S)
     (settings.home / PID_FILE).unlink(missing_ok=True)
     console.print(f"Ended process {pid}.")
+
+
+def _longest_end_s(settings: Settings) -> float:
+    return settings.drain_s + settings.shutdown_grace_s + 10
 
 
 def prepare_home(settings: Settings) -> None:
@@ -190,7 +194,7 @@ def _end(process: "subprocess.Popen[bytes]", settings: Settings) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(settings.shutdown_grace_s + 10)
+            process.wait(_longest_end_s(settings))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -44,12 +44,14 @@ def environment(home: Path, port: int, **settings: str) -> dict[str, str]:
 class Server:
     """`trellis serve` over `home`. Killed at the end of the block if it still runs."""
 
+    command = "serve"
+
     def __init__(self, home: Path, port: int, *arguments: str, **settings: str) -> None:
         self.home, self.port = home, port
         self.address = f"http://127.0.0.1:{port}"
         self.log = (home / "server.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", *arguments],
+            [sys.executable, "-m", "app.cli", self.command, *arguments],
             cwd=ROOT,
             env=environment(home, port, **settings),
             stdout=self.log,
@@ -93,3 +95,9 @@ class Server:
             request.add_header(name.replace("_", "-"), value)
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
+
+
+class WorkerProcess(Server):
+    """`trellis worker` over `home`: jobs, probes and figures."""
+
+    command = "worker"

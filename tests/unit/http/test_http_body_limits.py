@@ -14,7 +14,8 @@ UPLOADS = "/v1/bots/{bot}/documents"
 def edge() -> Edge:
     limits = {"/v1/leads/batch": 2, UPLOADS: 3}
     nothing = cast(Any, None)
-    return Edge(nothing, gate=nothing, metrics=nothing, readiness=nothing, protected=("/v1/",), body_limit=1, body_limits=limits)
+    room = {"gate": nothing, "metrics": nothing, "readiness": nothing}
+    return Edge(nothing, **room, protected=("/v1/",), body_limit=1, body_limits=limits)
 
 
 @pytest.mark.parametrize(
