@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -19,6 +20,9 @@ LOCK_WAIT_S = 10.0
 CONNECT_S = 5.0
 AWAY = (DBAPIError, PoolTimeout, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What a server that is away raises, through SQLAlchemy or past it."""
+# Of one server of several: another may do.
+_ELSEWHERE = (OSError, TimeoutError, asyncpg.TargetServerAttributeNotMatched, asyncpg.CannotConnectNowError)
+_READ_ONLY = "25006"
 # In the simple protocol: one trip, nothing prepared, no transaction around it.
 _POSITION = "SELECT pg_walfile_name(at), at FROM pg_current_wal_insert_lsn() AS at"
 _TIMELINE_BITS = 64
@@ -90,6 +94,7 @@ class TenantConnection(asyncpg.Connection):  # type: ignore[misc]
 def open_engine(url: str, pool: ServerPool) -> AsyncEngine:
     """A pool of connections, opened as they are needed. Parameters stay out of error texts: people wrote them."""
     connect_args: dict[str, Any] = {
+        "async_creator_fn": _connect,
         "connection_class": TenantConnection,
         "timeout": CONNECT_S,
         "server_settings": {"application_name": "trellis", **({} if pool.pooled else pool.limits)},
@@ -100,8 +105,32 @@ def open_engine(url: str, pool: ServerPool) -> AsyncEngine:
         url, pool_size=pool.size, max_overflow=0, hide_parameters=True, connect_args=connect_args
     )
     event.listen(engine.sync_engine, "checkout", _take)
+    event.listen(engine.sync_engine, "handle_error", _leave_standby)
     tell_moved(engine.sync_engine)
     return engine
+
+
+async def _connect(**how: Any) -> asyncpg.Connection:
+    """Where an address names several servers, the first one that answers and is of the wanted kind.
+
+    The driver's own way has one time limit for all of them: a machine that is gone takes it all.
+    """
+    hosts, ports = how.pop("host", None), how.pop("port", None)
+    if not isinstance(hosts, list):
+        hosts, ports = [hosts], [ports]
+    failed: Exception | None = None
+    for host, port in zip(hosts, ports, strict=True):
+        try:
+            return await asyncpg.connect(host=host, port=port, **how)
+        except _ELSEWHERE as error:
+            failed = error
+    raise asyncpg.ClientCannotConnectError(str(failed) or "no answer in time") from failed
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    # The primary of before, back as a standby: its connections are of no use to one who writes.
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 async def check_room(engine: AsyncEngine, wanted: int) -> None:
