@@ -1,5 +1,6 @@
 """A wrong or unknown setting stops the start with a sentence that names it."""
 
+import os
 from typing import Any
 
 import pytest
@@ -98,3 +99,10 @@ def test_settings_do_not_change() -> None:
 
 def test_no_proxy_is_trusted_by_default() -> None:
     assert load_settings({}).trusted_proxies == ""
+
+
+def test_a_worker_on_a_server_has_a_name_that_no_other_has_and_the_embedded_one_the_same_at_each_start() -> None:
+    assert load_settings({}).worker_id == "embedded"
+    named = load_settings({}, database_url=POSTGRES).worker_id
+    assert named.endswith(f"-{os.getpid()}")
+    assert load_settings({}, database_url=POSTGRES, executor_id="pod-7").worker_id == "pod-7"

@@ -98,3 +98,45 @@ async def test_a_result_does_not_stand_for_long(monkeypatch):
     ok[0] = False
     monkeypatch.setattr("app.http.health.REMEMBER_S", 0)
     assert not (await readiness.run()).ready
+
+
+async def test_what_a_process_does_without_only_degrades_it():
+    heard: dict[str, bool] = {}
+    state = await Readiness({"database": fine}, {"redis": explains}, told=heard.__setitem__).run()
+    assert (state.ready, state.degraded) == (True, True)
+    assert [(check.name, check.required, check.cause) for check in state.checks] == [
+        ("database", True, None),
+        ("redis", False, "The jobs are stopping."),
+    ]
+    assert heard == {"database": True, "redis": False}
+
+
+async def test_a_process_that_ends_is_not_ready_at_once_and_lets_its_clients_go(db, clock):
+    container = Container(db, clock, checks={"part": hangs})
+    async with client_of(build(container)) as client:
+        assert "connection" not in (await client.get("/healthz")).headers
+        container.readiness.end()
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"][0]["name"]) == (503, "process")
+        alive = await client.get("/healthz")
+        assert (alive.status_code, alive.headers["connection"]) == (200, "close")
+
+
+async def test_a_process_has_started_once_and_is_not_asked_again(db, clock):
+    looks = []
+
+    async def late() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise Unavailable("The weights are being read.", retry_after=1)
+
+    container = Container(db, clock)
+    container.readiness = Readiness({}, startup={"embedder": late})
+    async with client_of(build(container)) as client:
+        answer = await client.get("/startupz")
+        assert (answer.status_code, answer.json()["started"]) == (503, False)
+        assert answer.json()["checks"][0]["cause"] == "The weights are being read."
+        for _ in range(2):
+            answer = await client.get("/startupz")
+            assert (answer.status_code, answer.json()["started"]) == (200, True)
+    assert len(looks) == 2
