@@ -2,8 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
-from app.errors import TrellisError
+import stamina
+
+from app.errors import Retryable, TrellisError
+
+ATTEMPTS: Final = 3
+AGAIN_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +23,9 @@ class Look:
 
 
 async def looked(name: str, look: Callable[[], Awaitable[Look]], todo: str) -> Look:
-    """A look that fails is one that is not ok, with the failure's sentence."""
+    """A look that fails, also when it is taken again, is one that is not ok, with the failure's sentence."""
+    again = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, wait_initial=AGAIN_S, wait_exp_base=1)
     try:
-        return await look()
+        return await again(Retryable, look)
     except TrellisError as error:
         return Look(name, False, error.detail, todo)

@@ -13,9 +13,11 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final, Protocol
 
-from app.cache.connection import connect
+import stamina
+
+from app.cache.connection import PAUSE_S, connect
 from app.clock import Clock
-from app.errors import ConfigError, TrellisError
+from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.edge import owner_of
 from app.memory import MemoryFile, RedisMemory, Talk
 from app.promotion.steps import Context, Finding, StepReport
@@ -25,6 +27,8 @@ NAME: Final = "memory"
 MOVED_AT_ONCE: Final = 500
 POLL_S: Final = 0.05
 GRACE_S: Final = 10.0
+ATTEMPTS: Final = 4
+AGAIN_S: Final = PAUSE_S + 0.5
 
 
 class Place(Protocol):
@@ -43,8 +47,11 @@ class MemoryStep:
 
     name = NAME
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, attempts: int = ATTEMPTS) -> None:
         self._clock = clock
+        self._again = stamina.AsyncRetryingCaller(
+            attempts=attempts, timeout=None, wait_initial=AGAIN_S, wait_exp_base=1
+        )
 
     async def run(self, _context: Context) -> StepReport:
         return StepReport(NAME)
@@ -59,12 +66,15 @@ class MemoryStep:
         try:
             if not context.back:
                 await end_server(context.source)
-            async with self._open(context.source) as source, self._open(context.target) as target:
-                moved = await move(source, target)
+            moved = await self._again(Unavailable, self._move, context)
         except (TrellisError, OSError) as error:
             seen = f"{error}: they stay where they are until this is done again"
             return StepReport(NAME, findings=(Finding("conversations moved", False, seen),))
         return StepReport(NAME, {"conversations": moved}, (Finding("conversations moved", True, f"{moved} of them"),))
+
+    async def _move(self, context: Context) -> int:
+        async with self._open(context.source) as source, self._open(context.target) as target:
+            return await move(source, target)
 
     @asynccontextmanager
     async def _open(self, settings: Settings) -> AsyncIterator[Place]:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from asyncpg import PostgresError
@@ -21,6 +22,7 @@ from app.storage import roles, schema
 from app.storage.db import Database
 from app.storage.postgres import ServerPool
 from infra.phases import Phase
+from infra.pools import on_primary, plan
 
 OLDEST: Final = 150_000
 CLOCKS_APART_S: Final = 2.0
@@ -122,17 +124,12 @@ class DatabaseLooks:
         return Look("pooler and replicas", True, f"The app's address answers; the readers' one is {kind}.")
 
     async def _connections(self) -> Look:
-        most, reserved = await self._one(
-            "SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int"
-        )
-        free = most - reserved
-        if self._target.database_pooled:
-            why = f"{free} connections; the app's come through PgBouncer."
-            return Look("connections", None, why, f"Keep the sum of PgBouncer's pools and the workers' under {free}.")
-        wanted = self._wanted.fleet.most * self._target.pool_size
-        why = f"{wanted} of {free} connections at {self._wanted.fleet.most} processes."
-        todo = "" if wanted <= free else "Raise max_connections, lower TRELLIS_DATABASE_POOL_SIZE, or use PgBouncer."
-        return Look("connections", wanted <= free, why, todo)
+        """Whether all processes of the phase, poolers and a migration among them, fit what the server lets in."""
+        (most,) = await self._one("SELECT current_setting('max_connections')::int")
+        wanted = on_primary(self._wanted, replace(plan(self._wanted), process=self._target.pool_size))
+        todo = "" if wanted <= most else "Raise max_connections, or lower TRELLIS_DATABASE_POOL_SIZE."
+        why = f"At most {wanted} of {most} connections, when every process of the phase is there."
+        return Look("connections", wanted <= most, why, todo)
 
     async def _clocks(self) -> Look:
         before = self._clock()

@@ -152,7 +152,8 @@ class VectorStep:
     async def settle(self, _context: Context) -> StepReport:
         started = monotonic()
         filled = await self._fill.fill(at_most=SETTLED_AT_MOST)
-        return StepReport(NAME, _figures(filled, monotonic() - started))
+        figures = _figures(filled, monotonic() - started)
+        return StepReport(NAME, {f"{name}_in_switch": value for name, value in figures.items()})
 
     async def verify(self, _context: Context) -> StepReport:
         off = await self._fill.off()
