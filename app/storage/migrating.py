@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.errors import ConfigError, Unavailable
@@ -155,6 +155,10 @@ async def _applied(connection: AsyncConnection, step: Step) -> bool:
     """False where a lock was not got; then nothing of the revision's transaction is left."""
     try:
         await connection.run_sync(_apply, step)
+    except PendingRollbackError as error:
+        raise Unavailable(
+            f"The connection was lost while {step} was under way: run the command again.", retry_after=5
+        ) from error
     except DBAPIError as error:
         await connection.rollback()
         if sqlstate(error) in _NOT_GOT:
