@@ -1,4 +1,4 @@
-"""Durable jobs behave the same on SQLite and on PostgreSQL: enqueueing, running, failing, cancelling, scheduling."""
+"""Durable jobs behave the same embedded and on servers: enqueueing, running, failing, cancelling, scheduling."""
 
 import asyncio
 import threading
@@ -15,13 +15,21 @@ from app.errors import ConfigError, Conflict, NotFound
 from app.jobs.engine import PURGE_JOB, Jobs
 from app.jobs.port import Job, JobContext, JobState, Progress, QueueSpec, Schedule, StepFailed
 from app.storage.db import Database
+from tests.contract.conftest import Places
 from tests.support.jobs import enqueue, new_jobs, open_database, reaches, until
 
 QUEUE = QueueSpec("work", worker_concurrency=3)
 
 
+@pytest.fixture
+def url(places: Places) -> str:
+    """A worker's."""
+    return places.worker
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database without a table."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
     return str(request.getfixturevalue("fresh_postgres_url"))
@@ -98,13 +106,6 @@ class Recorder:
     def jobs(self) -> list[Job]:
         runs = [self.plain, self.three_steps, self.patient, self.gated, self.odd]
         return [Job(run.__name__, QUEUE.name, run) for run in runs]
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    opened = await open_database(url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
@@ -340,9 +341,9 @@ async def test_finished_jobs_are_purged_after_their_time_and_younger_ones_kept(
 
 
 async def test_a_process_that_only_enqueues_runs_nothing_and_a_worker_takes_its_jobs(
-    url: str, database: Database, recorder: Recorder
+    places: Places, database: Database, recorder: Recorder
 ) -> None:
-    front = new_jobs(url, executor_id="front")
+    front = new_jobs(places.front, executor_id="front")
     front.register(Recorder().jobs(), [QUEUE])
     await front.migrate()
     await front.start(worker=False)
@@ -350,7 +351,7 @@ async def test_a_process_that_only_enqueues_runs_nothing_and_a_worker_takes_its_
     await asyncio.sleep(0.2)
     assert (status := await front.status("handed-over")) is not None
     assert status.state is JobState.QUEUED
-    back = new_jobs(url, executor_id="back")
+    back = new_jobs(places.worker, executor_id="back")
     back.register(recorder.jobs(), [QUEUE])
     await back.start(worker=True)
     await reaches(front, "handed-over", JobState.DONE)
@@ -361,8 +362,8 @@ async def test_a_process_that_only_enqueues_runs_nothing_and_a_worker_takes_its_
     await back.stop(5)
 
 
-async def test_without_its_tables_a_process_that_only_enqueues_does_not_start(url: str, database: Database) -> None:
-    jobs = new_jobs(url)
+async def test_without_its_tables_a_process_that_only_enqueues_does_not_start(bare_url: str) -> None:
+    jobs = new_jobs(bare_url)
     with pytest.raises(ConfigError, match="run the migrations"):
         await jobs.start(worker=False)
     await jobs.migrate()
@@ -506,7 +507,7 @@ async def steps_said(database: Database) -> str:
         return str((await session.execute(text(f"SELECT * FROM {table}"))).all())
 
 
-def test_a_job_waits_for_the_loop_of_its_worker(url: str) -> None:
+def test_a_job_waits_for_the_loop_of_its_worker(bare_url: str) -> None:
     """Between two tests of a suite the loop stands still, and so it may in a program: no other loop takes the job."""
     ran = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
@@ -517,7 +518,7 @@ def test_a_job_waits_for_the_loop_of_its_worker(url: str) -> None:
         return {}
 
     async def begin() -> tuple[Database, Jobs]:
-        db, jobs = await open_database(url), new_jobs(url)
+        db, jobs = await open_database(bare_url), new_jobs(bare_url)
         jobs.register([Job("here", QUEUE.name, here)], [QUEUE])
         await jobs.start(worker=True)
         await enqueue(db, jobs, "here", "job_1")

@@ -1,4 +1,4 @@
-"""Durable jobs across stops, restarts and dead workers, on SQLite and on PostgreSQL."""
+"""Durable jobs across stops, restarts and dead workers, embedded and on servers."""
 
 import asyncio
 import signal
@@ -15,29 +15,24 @@ from app.errors import ConfigError
 from app.jobs.engine import Jobs
 from app.jobs.port import Job, JobContext, JobState, QueueSpec
 from app.jobs.worker import MAX_STARTS
+from app.settings import load_settings
 from app.storage.db import Database
+from tests.contract.conftest import Places
 from tests.support.examples import examples
 from tests.support.jobs import TIMEOUT_S, enqueue, new_jobs, open_database, reaches, until
 from tests.support.jobs_child import QUEUE as CHILD_QUEUE
 from tests.support.jobs_child import Work
 from tests.support.processes import Child
+from tests.support.servers import Backends, serving
 
 QUEUE = QueueSpec("work", worker_concurrency=4)
 DEAD_AFTER_S = 3.0
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    return str(request.getfixturevalue("fresh_postgres_url"))
-
-
 @pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    opened = await open_database(url)
-    yield opened
-    await opened.close()
+def url(places: Places) -> str:
+    """A worker's."""
+    return places.worker
 
 
 class Held:
@@ -275,16 +270,15 @@ class Fleet:
 
 
 @pytest.fixture
-async def front(fresh_postgres_url: str, tmp_path: Path) -> AsyncIterator[tuple[Jobs, Database, Fleet]]:
-    """A process that only enqueues, and the workers to come."""
-    database = await open_database(fresh_postgres_url)
-    jobs = new_jobs(fresh_postgres_url, executor_id="front")
+async def front(server_settings: Backends, tmp_path: Path) -> AsyncIterator[tuple[Jobs, Database, Fleet]]:
+    """A process that only enqueues, behind PgBouncer, and the workers to come, past it."""
+    where = load_settings({}, **server_settings)
+    jobs = new_jobs(where.sqlalchemy_url, executor_id="front")
     jobs.register(Work(tmp_path / "log", "front").jobs(), [CHILD_QUEUE])
-    await jobs.migrate()
-    await jobs.start(worker=False)
-    yield jobs, database, Fleet(fresh_postgres_url, tmp_path)
-    await jobs.stop(0)
-    await database.close()
+    async with serving(where) as database:
+        await jobs.start(worker=False)
+        yield jobs, database, Fleet(where.direct_database_url, tmp_path)
+        await jobs.stop(0)
 
 
 async def test_a_worker_without_the_apps_tables_does_not_start(fresh_postgres_url: str) -> None:
