@@ -9,8 +9,13 @@ AGAIN_S = 2.0
 FULL_AGAIN_S = 30.0
 _FULL = frozenset({"SQLITE_FULL", "53100"})
 # PostgreSQL, "Appendix A. Error Codes": connections, resources, shutdown and start, a standby that was the primary,
-# conflicts that a repeat resolves, a lock or a statement that took too long.
-_PASSING = ("08", "53", "57P", "25006", "40001", "40P01", "55P03", "57014")
+# conflicts that a repeat resolves.
+_PASSING = ("08", "53", "57P", "25006", "40001", "40P01")
+# A statement that took too long, a lock.
+_SLOW = {
+    "57014": "The database took too long over this: try again, or ask for less.",
+    "55P03": "Somebody else is changing the same at the moment: try again.",
+}
 
 
 class StorageFull(Retryable):
@@ -29,6 +34,8 @@ def failure(error: BaseException) -> Retryable | None:
             "The database has no room left, so nothing was stored: free or add space, then send it again.",
             retry_after=FULL_AGAIN_S,
         )
+    if code in _SLOW:
+        return Unavailable(_SLOW[code], retry_after=AGAIN_S)
     lost = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return _away() if lost or code.startswith(_PASSING) else None
 
