@@ -4,17 +4,22 @@ The lines are those of the roadmap that Trellis began from, for the same step, i
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
+from app.errors import TrellisError
 from app.promotion.look import Look
-from app.promotion.report import Report
+from app.promotion.report import KEPT, Report
+from app.promotion.side import Gate, Side
 from app.promotion.steps import Finding
+from app.promotion.tables import moved_tables
+from app.promotion.target import look_at_target
 from app.settings import CalendarKind, CrmKind, MailerKind, Settings
 from infra.phases import PHASES, PhaseName
 
@@ -62,11 +67,20 @@ def checklist(target: Settings, looks: Iterable[Look], report: Report | None = N
     return tuple(Line(what, *check(evidence)) for what, check in _STEPS.get(target.phase, ()))
 
 
-def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    return [asdict(line) for line in lines]
+async def checked(source: Settings, target: Settings, side: Side) -> tuple[Line, ...]:
+    """The checklist as it stands now: `side` is the target's database, which may be away, and keeps its report."""
+    looks = await look_at_target(source, target, side, moved_tables())
+    try:
+        kept = (await side.state()).get(KEPT) if await side.gate() is Gate.OPEN else None
+    except TrellisError:
+        kept = None
+    return checklist(target, looks, TypeAdapter(Report).validate_json(kept) if kept else None)
 
 
 def show(lines: Sequence[Line], console: Console) -> None:
+    """Nothing where there are none."""
+    if not lines:
+        return
     table = Table(title="Migration checklist", title_justify="left")
     for column in ("What", "State", "Evidence, or what to do"):
         table.add_column(column, overflow="fold")

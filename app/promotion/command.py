@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
+import orjson
 import typer
 from sqlalchemy.engine import make_url
 
@@ -15,6 +16,7 @@ from app import launch
 from app.console import out
 from app.errors import InvalidInput
 from app.promotion.beside import open_steps
+from app.promotion.checklist import Line, checked, show
 from app.promotion.checks import check_phases, check_schemas
 from app.promotion.ending import finish, standing
 from app.promotion.postgres_side import PostgresSide
@@ -22,7 +24,7 @@ from app.promotion.promotion import Limits, Promotion
 from app.promotion.report import Report
 from app.promotion.side import Side
 from app.promotion.sqlite_side import SqliteSide
-from app.promotion.steps import Context
+from app.promotion.steps import Context, Progress
 from app.promotion.tables import moved_tables
 from app.promotion.target import look_at_target, refuse
 from app.settings import Settings, load_settings, load_settings_file
@@ -56,12 +58,12 @@ def open_side(settings: Settings) -> Side:
 
 
 @asynccontextmanager
-async def opened(source: Settings, target: Settings) -> AsyncIterator[Context]:
+async def opened(source: Settings, target: Settings, progress: Progress) -> AsyncIterator[Context]:
     """Both sides, of one schema."""
     here, there = open_side(source), open_side(target)
     try:
         await check_schemas((here, source), (there, target))
-        yield Context(source, target, here, there, Told())
+        yield Context(source, target, here, there, progress)
     finally:
         for side in (here, there):
             await side.close()
@@ -96,34 +98,48 @@ def promote(
     end: Annotated[
         bool, typer.Option("--finish", help="Take the change log away for good: no way back after it.")
     ] = False,
+    listed: Annotated[bool, typer.Option("--checklist", help="Print what is done and what is not, and end.")] = False,
     max_switch: Annotated[float, typer.Option(min=0.5, max=60, help="Seconds that no side may take writes.")] = 5.0,
     report: Annotated[Path | None, typer.Option(help="Where the report goes (JSON); else the data folder.")] = None,
 ) -> None:
     """Move this installation to another phase's backends, or back. Run it again after an interruption: it goes on."""
-    if rollback + status + end > 1:
-        raise InvalidInput("Of --rollback, --status and --finish one at a time.")
+    if rollback + status + end + listed > 1:
+        raise InvalidInput("Of --rollback, --status, --finish and --checklist one at a time.")
     source, other = load_settings(), load_settings_file(target)
     check_phases(source, other, from_, to)
     launch.prepare_home(source)
+    if listed:
+        show(asyncio.run(_checked(source, other)), out)
+        return
     if status or end:
         asyncio.run(_tell_or_end(source, other, end=end))
         return
     done = asyncio.run(_move(source, other, back=rollback, max_switch=max_switch))
     done.show(out)
+    lines = () if rollback else asyncio.run(_checked(source, other))
+    show(lines, out)
     where = report or source.home / REPORT
-    where.write_bytes(done.json())
+    where.write_bytes(orjson.dumps(orjson.loads(done.json()) | {"checklist": lines}, option=orjson.OPT_INDENT_2))
     out.print(f"The report is in {where}.", soft_wrap=True, highlight=False)
     if done.failed:
         raise typer.Exit(1)
 
 
 async def _move(source: Settings, other: Settings, *, back: bool, max_switch: float) -> Report:
-    async with opened(source, other) as context:
+    async with opened(source, other, Told()) as context:
         return await moved(turned(context) if back else context, max_switch)
 
 
+async def _checked(source: Settings, other: Settings) -> tuple[Line, ...]:
+    side = open_side(other)
+    try:
+        return await checked(source, other, side)
+    finally:
+        await side.close()
+
+
 async def _tell_or_end(source: Settings, other: Settings, *, end: bool) -> None:
-    async with opened(source, other) as context:
+    async with opened(source, other, Told()) as context:
         here, there = context.source_side, context.target_side
         lines = [await finish(here, there)] if end else await standing(here, there, moved_tables())
     for line in lines:

@@ -10,14 +10,15 @@ Where it is, is read off the two gates, which alone decide who takes writes:
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from app.errors import Conflict, TrellisError, Unavailable
 from app.ids import new_id
+from app.promotion.compare import Verified
 from app.promotion.moving import COPIED, Moving
-from app.promotion.report import Report
+from app.promotion.report import KEPT, Report
 from app.promotion.side import Gate, Side
 from app.promotion.steps import Context, Step, StepReport
 from app.promotion.tables import MovedTable
@@ -25,6 +26,8 @@ from app.promotion.tables import MovedTable
 LEASE_MORE_S: Final = 2.0
 """A lease outlasts the time that a switch may take, so that it is never over while the switch is not."""
 IDENTITY: Final = "promotion"
+SWITCHED: Final = "switched"
+"""The note on the target, as of before the source is closed for good: what was verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,10 @@ class Promotion:
         that took writes still does, or the next run opens the other one."""
         started = time.monotonic()
         await self._prepare()
-        if await self._source.gate() is Gate.CLOSED:
+        if await self._target.gate() is Gate.OPEN:
+            self._remember((await self._target.state())[SWITCHED])
+        elif await self._source.gate() is Gate.CLOSED:
+            self._remember((await self._target.state())[SWITCHED])
             await self._finish_switch()
         else:
             await self._source.open_writes()
@@ -82,8 +88,11 @@ class Promotion:
         for side in (self._target, self._source):
             async with side.writing() as writing:
                 await writing.note(IDENTITY, identity)
-        if await self._target.gate() is not Gate.CLOSED:
-            raise Conflict(f"{self._target.name} takes writes already: the promotion was done before.")
+        if await self._target.gate() is Gate.OPEN and await self._source.gate() is not Gate.CLOSED:
+            raise Conflict(
+                f"{self._source.name} and {self._target.name} both take writes: somebody took the promotion's triggers "
+                "away. Start again on an empty database."
+            )
 
     async def _refuse_rows(self) -> None:
         await self._target.install(closed=True)
@@ -112,6 +121,7 @@ class Promotion:
                 await self._moving.settle()
                 for step in self._steps:
                     await self._tell(step, await step.settle(self._context))
+                await self._note_switch(time.monotonic() - started)
             if not await self._source.keep_closed():
                 raise TimeoutError
         except TimeoutError:
@@ -126,6 +136,16 @@ class Promotion:
             raise
         await self._finish_switch()
         self._switch_s = time.monotonic() - started
+
+    async def _note_switch(self, switch_s: float) -> None:
+        tables = [asdict(table) for table in self._moving.comparison.verified]
+        async with self._target.writing() as writing:
+            await writing.note(SWITCHED, {"tables": tables, "switch_s": switch_s})
+
+    def _remember(self, noted: Mapping[str, Any]) -> None:
+        """What an earlier run verified, which ended before it could say so."""
+        self._moving.comparison.verified = tuple(Verified(**table) for table in noted["tables"])
+        self._switch_s = noted["switch_s"]
 
     async def _finish_switch(self) -> None:
         """The source is closed for good and all is verified."""
@@ -157,7 +177,7 @@ class Promotion:
 
     async def _keep(self, report: Report) -> None:
         async with self._target.writing() as writing:
-            await writing.note("report", report.json().decode())
+            await writing.note(KEPT, report.json().decode())
 
 
 def _merged(name: str, reports: Sequence[StepReport]) -> StepReport:

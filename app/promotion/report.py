@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 import orjson
 from rich.console import Console
@@ -9,6 +10,9 @@ from rich.table import Table
 
 from app.promotion.compare import Verified
 from app.promotion.steps import Finding, StepReport
+
+KEPT: Final = "report"
+"""The note on the target that holds the last one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.plain_console import PlainConsole
-from app.promotion.checklist import State, as_json, checklist, show
+from app.promotion.checklist import State, checklist, show
 from app.promotion.compare import Verified
 from app.promotion.look import Look
 from app.promotion.report import Report
@@ -74,5 +74,5 @@ def test_a_secret_address_is_not_printed(capsys: pytest.CaptureFixture[str]) -> 
     given = {"model_url": "http://m/v1", "model_key": "hidden", "model_fallback_url": "http://u:hidden@f/v1"}
     lines = checklist(settings("medium", **given), READY)
     show(lines, PlainConsole())
-    assert "hidden" not in f"{as_json(lines)}{capsys.readouterr().out}"
+    assert "hidden" not in f"{lines}{capsys.readouterr().out}"
     assert "TRELLIS_MODEL_FALLBACK_URL is set." in [line.evidence for line in lines]
