@@ -31,7 +31,7 @@ class NewerProgram:
 
     def __init__(self, folder: Path) -> None:
         self._versions = folder / "newer"
-        self._versions.mkdir()
+        self._versions.mkdir(exist_ok=True)
         self._ini = folder / "newer.ini"
         self._ini.write_text(
             f"[alembic]\nscript_location = {HERE}\npath_separator = newline\n"

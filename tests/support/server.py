@@ -88,6 +88,11 @@ class Server:
         self.process.terminate()
         return self.process.wait(40)
 
+    def text(self, path: str) -> str:
+        """What anybody may read. Raises HTTPError for an error answer."""
+        with urllib.request.urlopen(f"{self.address}{path}", timeout=60) as response:
+            return response.read().decode()
+
     def call(self, path: str, key: str, body: bytes | None = None, **headers: str) -> Any:
         """The JSON answer. Raises HTTPError for an error answer."""
         request = urllib.request.Request(self.address + path, data=body)
