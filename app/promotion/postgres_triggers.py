@@ -7,6 +7,7 @@ trigger, but not a new row. The functions run as the owner, so the app's login n
 from collections.abc import Sequence
 from typing import Final
 
+from app.promotion.side import FINISHED
 from app.promotion.tables import MovedTable
 from app.storage.moved import MOVED, MOVED_SQLSTATE
 
@@ -118,6 +119,7 @@ def retire(tables: Sequence[MovedTable]) -> Sequence[str]:
     return [
         *(f"DROP TRIGGER IF EXISTS {_LOG_TRIGGER} ON {full_name(table)}" for table in tables),
         f"TRUNCATE {SCHEMA}.changes",
+        f"INSERT INTO {SCHEMA}.state VALUES ('{FINISHED}', 'true') ON CONFLICT DO NOTHING",  # noqa: S608
     ]
 
 

@@ -19,7 +19,7 @@ from app.ids import new_id
 from app.promotion.compare import Verified
 from app.promotion.moving import COPIED, Moving
 from app.promotion.report import KEPT, Report
-from app.promotion.side import Gate, Side
+from app.promotion.side import FINISHED, Gate, Side
 from app.promotion.steps import Context, Step, StepReport
 from app.promotion.tables import MovedTable
 
@@ -76,6 +76,8 @@ class Promotion:
     async def _prepare(self) -> None:
         """Both sides belong to the same promotion, and the target is nobody else's."""
         here, there = await self._source.state(), await self._target.state()
+        if FINISHED in here or FINISHED in there:
+            raise Conflict("This promotion was ended for good (--finish): there is no way on, and none back.")
         identity = here.get(IDENTITY) or there.get(IDENTITY)
         if there.get(IDENTITY) != identity or (self._context.back and not identity):
             raise _foreign(self._target)

@@ -14,6 +14,10 @@ Row = tuple[Any, ...]
 """Values in the order of the table's columns, as app.promotion.values describes them."""
 
 
+FINISHED = "finished"
+"""The note of a side that was retired."""
+
+
 class Gate(StrEnum):
     """Whether the app may write on a side."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from app.promotion.side import FINISHED
 from app.promotion.tables import MovedTable
 from app.storage.moved import MOVED
 
@@ -55,6 +56,11 @@ def _note(table: MovedTable, row: str) -> str:
 
 def retire(tables: Sequence[MovedTable]) -> Iterator[str]:
     """The log goes, the gate stays."""
+    yield from _silent(tables)
+    yield f"INSERT OR REPLACE INTO promotion_state VALUES ('{FINISHED}', 'true')"  # noqa: S608
+
+
+def _silent(tables: Sequence[MovedTable]) -> Iterator[str]:
     for table in tables:
         for event in _EVENTS:
             yield f"DROP TRIGGER IF EXISTS promotion_log_{table.name}_{event.lower()}"
@@ -62,7 +68,7 @@ def retire(tables: Sequence[MovedTable]) -> Iterator[str]:
 
 
 def uninstall(tables: Sequence[MovedTable]) -> Iterator[str]:
-    yield from retire(tables)
+    yield from _silent(tables)
     for table in tables:
         for event in _EVENTS:
             yield f"DROP TRIGGER IF EXISTS promotion_shut_{table.name}_{event.lower()}"
