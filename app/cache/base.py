@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 MAX_TTL_S = 86_400.0
@@ -10,11 +10,12 @@ MAX_TTL_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A kept value, the seconds it still lives and what it came from."""
+    """A kept value, the seconds it still lives, what it came from, and the seconds since it was kept."""
 
     value: bytes
     ttl_s: float
     tags: tuple[str, ...] = ()
+    age_s: float = field(default=0.0, compare=False)
 
 
 class Cache(Protocol):

@@ -89,7 +89,7 @@ class RedisCache:
         def fill(pipeline: Any) -> None:
             for key, entry in kept.items():
                 px = max(1, round(entry.ttl_s * 1000))
-                pipeline.set(self._key(key), self._pack(entry, now + entry.ttl_s), px=px)
+                pipeline.set(self._key(key), self._pack(entry, now), px=px)
 
         try:
             await self._settle()
@@ -190,13 +190,15 @@ class RedisCache:
 
         return sum(await self._link.run(fill))
 
-    def _pack(self, entry: Entry, until: float) -> bytes:
-        return orjson.dumps([self._revision, until, entry.tags]) + b"\n" + entry.value
+    def _pack(self, entry: Entry, now: float) -> bytes:
+        return orjson.dumps([self._revision, now, now + entry.ttl_s, entry.tags]) + b"\n" + entry.value
 
     def _unpack(self, raw: bytes | None) -> Entry | None:
         if raw is None:
             return None
         head, _, value = raw.partition(b"\n")
-        revision, until, tags = orjson.loads(head)
-        left_s = until - self._clock().timestamp()
-        return Entry(value, left_s, tuple(tags)) if revision == self._revision and left_s > 0 else None
+        revision, *kept = orjson.loads(head)
+        if revision != self._revision or len(kept) != 3:
+            return None
+        (since, until, tags), now = kept, self._clock().timestamp()
+        return Entry(value, until - now, tuple(tags), max(0.0, now - since)) if until > now else None

@@ -211,7 +211,7 @@ class TieredCache:
         if self._l2 is None:
             return {}
         entries = zip(keys, await self._l2.entries(keys), strict=True)
-        found = {key: entry for key, entry in entries if entry and not self._drops.settling(entry.tags)}
+        found = {key: entry for key, entry in entries if entry and not self._drops.after(entry)}
         for key, entry in found.items():
             self._near(key, entry)
         return {key: entry.value for key, entry in found.items()}
@@ -243,7 +243,10 @@ class _Drops:
         """Whether one of the tags was, or may have been, dropped after `since`."""
         return any(self._last.get(tag, self._forgotten)[0] > since for tag in tags)
 
-    def settling(self, tags: Sequence[str]) -> bool:
-        """Whether one of the tags was, or may have been, dropped a moment ago."""
-        recent = self._monotonic() - SETTLING_S
-        return any(self._last.get(tag, self._forgotten)[1] > recent for tag in tags)
+    def after(self, entry: Entry) -> bool:
+        """Whether one of its tags was, or may have been, dropped a moment ago or since the entry was kept.
+
+        Of the latter Redis has none left, but where a node died with what led from a tag to the entry.
+        """
+        since = self._monotonic() - max(SETTLING_S, entry.age_s)
+        return any(self._last.get(tag, self._forgotten)[1] > since for tag in entry.tags)

@@ -1,7 +1,8 @@
 """Flags and kill switches: rows in our own store, an in-memory snapshot on the way of a request.
 
-Every process refreshes its snapshot every half second, so a change is seen by all within a second of its
-commit (on a lagging replica: and its lag). Reading a flag asks no database.
+Every process refreshes its snapshot from the writer every half second, so a change is seen by all within a second of
+its commit, however far replicas are behind. Reading a flag asks no database. Why not Redis:
+docs/decisions/0031-redis-away.md.
 """
 
 import asyncio

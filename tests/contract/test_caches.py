@@ -172,6 +172,24 @@ async def test_an_entry_on_its_way_to_redis_while_another_process_drops_is_taken
         assert [await cache.get("k") for cache in (first, second)] == [None, None]
 
 
+async def test_what_was_kept_before_a_drop_is_not_given_where_redis_lost_the_way_to_it(
+    url: str, clock: StillClock
+) -> None:
+    async with processes(url, clock) as (first, second):
+        await first.set("k", b"old", 3600, ["t"])
+        link = connect(url)
+        for key in await link.client.keys("*:tag:t"):
+            await link.client.delete(key)
+        await link.close()
+        clock.advance(seconds=60)
+        await first.drop("t")
+        await second.catch_up()
+        clock.advance(seconds=60)
+        assert [await cache.get("k") for cache in (first, second)] == [None, None]
+        await first.set("k", b"new", 3600, ["t"])
+        assert await second.get("k") == b"new"
+
+
 async def test_a_hundred_misses_at_once_in_each_process_make_one_call_each(url: str, clock: StillClock) -> None:
     calls = 0
 
