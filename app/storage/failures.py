@@ -17,6 +17,9 @@ _SLOW = {
     "55P03": "Somebody else is changing the same at the moment: try again.",
 }
 
+# A statement that was prepared before a column's type changed under it; the driver then prepares all anew.
+_CHANGED = "InvalidCachedStatementError"
+
 
 class StorageFull(Retryable):
     status, code, title = 507, "storage-full", "There is no room left to store this"
@@ -28,12 +31,14 @@ def failure(error: BaseException) -> Retryable | None:
         return _away()
     if not isinstance(error, DBAPIError):
         return None
-    code = _code(error)
+    code = sqlstate(error)
     if code in _FULL:
         return StorageFull(
             "The database has no room left, so nothing was stored: free or add space, then send it again.",
             retry_after=FULL_AGAIN_S,
         )
+    if type(error.orig).__name__ == _CHANGED:
+        return Unavailable("The database's schema has just changed: send it again.", retry_after=AGAIN_S)
     if code in _SLOW:
         return Unavailable(_SLOW[code], retry_after=AGAIN_S)
     lost = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
@@ -44,6 +49,6 @@ def _away() -> Unavailable:
     return Unavailable("The database does not answer at the moment: try again.", retry_after=AGAIN_S)
 
 
-def _code(error: DBAPIError) -> str:
+def sqlstate(error: DBAPIError) -> str:
     """PostgreSQL's SQLSTATE, or the name of SQLite's code; empty where the driver gives neither."""
     return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None) or "")

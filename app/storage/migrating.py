@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.errors import ConfigError, Unavailable
+from app.storage.failures import sqlstate
 from app.storage.programs import accepts
 from app.storage.revisions import BASE, HEAD, Revisions, Step, apply
 
@@ -210,11 +211,6 @@ def clear(engine: AsyncEngine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _explained(engine, error) from error
-
-
-def sqlstate(error: DBAPIError) -> str:
-    """PostgreSQL's code of an error, or the name of SQLite's; empty where the driver gives neither."""
-    return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None) or "")
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import app.container  # noqa: F401 - every table of every room and pack is declared by its import
 from app.errors import ConfigError, Unavailable
+from app.packs.leads.models import Lead
 from app.storage import schema
 from app.storage.db import Database
+from app.storage.failures import failure
 from app.storage.migrating import ONE_MIGRATOR, Migration, Patience
 from app.storage.revisions import ONE_BACK, Revisions
-from tests.support.databases import Addresses
+from tests.support.databases import APP, Addresses
 from tests.support.revisions import HEAD, NewerProgram
 from tests.support.server import ROOT, environment
 
@@ -210,6 +213,42 @@ async def test_a_login_that_owns_nothing_is_told_whose_the_schema_is(migrated_po
     with pytest.raises(ConfigError, match=r"trellis_api may not do that: set TRELLIS_DATABASE_OWNER_URL"):
         await Migration(found.writer).run("0003", down=True)
     await found.close()
+
+
+EXPANDING = (
+    "ALTER TABLE leads ADD COLUMN more text",
+    "CREATE INDEX ix_leads_more ON leads (more)",
+    "ALTER TABLE leads NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE leads ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    "ALTER TABLE leads ADD CONSTRAINT ck_more CHECK (length(more) < 40) NOT VALID",
+    "ALTER TABLE leads DROP COLUMN more",
+)
+
+
+async def test_prepared_statements_outlive_what_a_revision_may_do(database: Database) -> None:
+    """What changes a type in place they do not outlive: squawk refuses it (`changing-column-type`), and who does it by
+    hand has one answer of 503 for each process."""
+    app = Database(str(database.writer.url.set(username=APP)))
+    await read_leads(app)
+    for statement in EXPANDING:
+        await changed(database, statement)
+        await read_leads(app)
+    await changed(database, "ALTER TABLE leads ALTER COLUMN external_id TYPE varchar(220)")
+    with pytest.raises(DBAPIError) as stale:
+        await read_leads(app)
+    assert isinstance(failure(stale.value), Unavailable)
+    await read_leads(app)
+    await app.close()
+
+
+async def read_leads(database: Database) -> None:
+    async with database.reading("acme") as session:
+        assert (await session.scalars(select(Lead))).all() == []
+
+
+async def changed(database: Database, statement: str) -> None:
+    async with database.writer.begin() as connection:
+        await connection.execute(text(statement))
 
 
 async def seen(database: Database, query: object) -> int:
