@@ -4,10 +4,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 UV := .tools/bin/uv
+SBOM ?= dist/sbom.cdx.json
 export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON := $(PYTHON)
 
-.PHONY: help up down test test-fast lint bench deps generated check-generated clean
+.PHONY: help up down test test-fast lint bench deps generated check-generated sbom clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,6 +38,11 @@ lint: .venv/.dev ## Check style, types, arrows, revisions and generated files
 
 deps: ## Install the servers that the tests use, where the platform has a package manager
 	@$(PYTHON) -m tests.support.components install
+
+sbom: $(UV) ## Write what the image holds of others, as CycloneDX (SBOM=file; dist/sbom.cdx.json where not given)
+	@mkdir -p $(dir $(SBOM))
+	@$(UV) export --quiet --locked --no-default-groups --group app --format cyclonedx1.5 --output-file $(SBOM) >/dev/null
+	@echo "Written: $(SBOM)"
 
 generated: .venv/.dev ## Write the generated parts of the repo anew
 	@.venv/bin/python -m tests.generated write

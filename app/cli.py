@@ -18,7 +18,7 @@ from app.console import LOCAL, TenantOption, out, run
 from app.container import PACKS, Container, Move, migrate_database, plan_migration
 from app.conversation.evaluation.cache import evaluate as evaluate_cache
 from app.entry import end_on_sigterm
-from app.errors import TrellisError
+from app.errors import ConfigError, TrellisError
 from app.governance.decisions import explain
 from app.governance.keys import require_tenant
 from app.knowledge.evaluation.retrieval import evaluate as evaluate_retrieval
@@ -78,6 +78,18 @@ def migrate(
 
 cli.command()(chat)
 cli.command()(promote)
+
+
+@cli.command()
+def api() -> None:
+    """Serve the API without a worker inside: background jobs are `trellis worker`'s, in other processes."""
+    settings = load_settings()
+    if settings.database_url is None:
+        raise ConfigError(
+            "An embedded database has one process: use `trellis serve`, or set TRELLIS_DATABASE_URL to a server's."
+        )
+    launch.prepare_home(settings)
+    uvloop.run(serving.serve(settings.model_copy(update={"worker": False}), sample=False))
 
 
 @cli.command()
