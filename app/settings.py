@@ -50,6 +50,9 @@ _NEEDS = (
     ("embedding_name", "embedding_url"),
     ("embedding_key", "embedding_url"),
     ("vectors_key", "vectors_url"),
+    ("vectors_grpc_port", "vectors_url"),
+    ("vectors_write_replicas", "vectors_url"),
+    ("vectors_shards", "vectors_url"),
     ("database_reader_url", "database_url"),
     ("database_reader_url", "redis_url"),
     ("database_direct_url", "database_url"),
@@ -98,8 +101,10 @@ class Settings(BaseSettings):
     `kafka_url` (host:port, comma-separated) lets agents of a batch run in other processes; with `kafka_user` it signs
     in by SCRAM-SHA-512. Topics begin with `kafka_prefix`, and get `kafka_partitions`: so many processes may share one
     (0: you make the topics yourself).
-    `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, `vectors_replicas` the copies of
-    each index in its cluster; `vectors_int8` also keeps vectors in a byte a number.
+    `vectors_url` is a Qdrant server (1.20 or newer) in place of the embedded index, asked by gRPC where
+    `vectors_grpc_port` is set. An index that is made from now on gets `vectors_replicas` copies in its cluster, of
+    which `vectors_write_replicas` must have a write before it counts (unset: more than half), and `vectors_shards`
+    parts (unset: the server's own choice); `vectors_int8` also keeps vectors in a byte a number.
     `model_url` with `model_key` or `model_name` (or both) turns on an OpenAI-compatible endpoint. `model_timeout_s`
     bounds one call; `model_stall_s` is how long a streamed answer may be silent.
     `model_cache_control` marks what of a prompt the provider shall keep, for gateways to Anthropic's models.
@@ -148,7 +153,10 @@ class Settings(BaseSettings):
     vectors_url: str | None = Field(None, pattern=r"^https?://\S+$")
     vectors_key: SecretStr | None = None
     vectors_timeout_s: float = Field(5, ge=1, le=60)
+    vectors_grpc_port: int | None = Field(None, ge=1, le=65535)
     vectors_replicas: int = Field(1, ge=1, le=10)
+    vectors_write_replicas: int | None = Field(None, ge=1, le=10)
+    vectors_shards: int | None = Field(None, ge=1, le=100)
     vectors_int8: bool = False
     cache_max_mb: int = Field(32, ge=4, le=4096)
     retrieval_cache_s: float = Field(3600, ge=0, le=86400)
@@ -226,6 +234,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._check_model()
+        if self.vectors_write_replicas is not None and self.vectors_write_replicas > self.vectors_replicas:
+            raise ValueError(
+                f"TRELLIS_VECTORS_WRITE_REPLICAS is {self.vectors_write_replicas}, but an index has "
+                f"{self.vectors_replicas} (TRELLIS_VECTORS_REPLICAS): no write could ever count"
+            )
         if self.environment is Environment.PRODUCTION:
             self._check_production()
         return self

@@ -111,5 +111,9 @@ async def remote_vectors(settings: Settings, url: str) -> VectorStore:
     from app.knowledge.qdrant import QdrantVectors, Shape
 
     key = revealed(settings.vectors_key)
-    shape = Shape(settings.vectors_replicas, settings.vectors_int8)
-    return await QdrantVectors.open(url, key=key, timeout_s=settings.vectors_timeout_s, shape=shape)
+    shape = Shape(
+        settings.vectors_replicas, settings.vectors_write_replicas, settings.vectors_shards, settings.vectors_int8
+    )
+    return await QdrantVectors.open(
+        url, key=key, timeout_s=settings.vectors_timeout_s, grpc_port=settings.vectors_grpc_port, shape=shape
+    )

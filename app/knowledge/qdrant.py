@@ -1,21 +1,22 @@
-"""The vector store on a Qdrant server: one collection a namespace."""
+"""The vector store on a Qdrant server: one collection a namespace.
+
+What copies, acknowledgement, consistency and time-outs were chosen, and why: docs/decisions/0032-qdrant-server.md.
+"""
 
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from app.errors import ConfigError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
 from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of, point_id
+from app.knowledge.qdrant_errors import KeyRefused, NoCollection, answered
 from app.knowledge.ranking import fuse_hybrid
 
 Result = TypeVar("Result")
@@ -45,13 +46,31 @@ class Shape:
 
     Args:
         replicas: copies of each collection in a cluster.
+        write_replicas: how many of them must have a write before it counts as done; None: more than half.
+        shards: parts of each collection, which spread over the nodes; None: as many as the server thinks right.
         int8: vectors also kept in a byte a number, searched first, and rescored from the whole ones.
         analysis: how texts are cut into words.
     """
 
     replicas: int = 1
+    write_replicas: int | None = None
+    shards: int | None = None
     int8: bool = False
     analysis: models.TextIndexParams = field(default_factory=lambda: ANALYSIS)
+
+    @property
+    def acknowledged(self) -> int:
+        return self.write_replicas or self.replicas // 2 + 1
+
+    @property
+    def ordering(self) -> models.WriteOrdering | None:
+        """With copies: one of them orders the writes, or two at once may leave two copies different."""
+        return models.WriteOrdering.MEDIUM if self.replicas > 1 else None
+
+    @property
+    def agreed(self) -> models.ReadConsistencyType | None:
+        """With copies: for reads that decide what is written or deleted, what more than half of them say."""
+        return models.ReadConsistencyType.MAJORITY if self.replicas > 1 else None
 
 
 class QdrantVectors:
@@ -62,24 +81,41 @@ class QdrantVectors:
     where that ends.
     """
 
-    def __init__(self, client: AsyncQdrantClient, shape: Shape | None = None) -> None:
+    def __init__(self, client: AsyncQdrantClient, shape: Shape | None = None, timeout_s: float = 5.0) -> None:
         self._client = client
         self._shape = shape or Shape()
+        self._timeout_s = timeout_s
+        self._server_timeout_s = math.ceil(timeout_s)
         self._dimensions: dict[Namespace, int] = {}
 
     @classmethod
     async def open(
-        cls, url: str, *, key: str | None = None, timeout_s: float = 5.0, shape: Shape | None = None
+        cls,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 5.0,
+        grpc_port: int | None = None,
+        shape: Shape | None = None,
     ) -> "QdrantVectors":
         """Connects and looks at the server's version.
 
-        `timeout_s` is for one request, at least 1. Raises Unavailable where nothing answers there, ConfigError for a
-        refused key or a server that is too old.
+        Args:
+            timeout_s: for one call, on both sides of the wire; at least 1.
+            grpc_port: where given, points are sent and asked for by gRPC on that port of the same host.
+
+        Raises Unavailable where nothing answers there, ConfigError for a refused key or a server that is too old.
         """
         client = AsyncQdrantClient(
-            url=url, port=None, api_key=key, timeout=math.ceil(timeout_s), check_compatibility=False
+            url=url,
+            port=None,
+            api_key=key,
+            timeout=math.ceil(timeout_s),
+            check_compatibility=False,
+            prefer_grpc=grpc_port is not None,
+            grpc_port=grpc_port or 0,
         )
-        store = cls(client, shape)
+        store = cls(client, shape, timeout_s)
         try:
             await store._check_version()
         except BaseException:
@@ -101,13 +137,12 @@ class QdrantVectors:
         if vectors.ndim != 2 or len(vectors) != len(chunks):
             raise ValueError(f"{len(chunks)} chunks, but vectors of shape {vectors.shape}")
         await self._fit(namespace, vectors.shape[1])
-        for start in range(0, len(chunks), BATCH):
-            points = [
-                models.PointStruct(id=point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
-                for chunk, row in zip(chunks[start : start + BATCH], vectors[start : start + BATCH], strict=True)
-            ]
-            async with _answered():
-                await self._client.upsert(_name(namespace), points, wait=True)
+        try:
+            await self._put(namespace, chunks, vectors)
+        except NoCollection:
+            # Dropped by another process, or lost, since it was last looked at.
+            await self.ensure(namespace, vectors.shape[1])
+            await self._put(namespace, chunks, vectors)
 
     async def delete(self, namespace: Namespace, document_ids: Sequence[str]) -> None:
         if document_ids:
@@ -119,7 +154,7 @@ class QdrantVectors:
 
     async def drop(self, namespace: Namespace) -> None:
         self._dimensions.pop(namespace, None)
-        await _or_none(self._client.delete_collection(_name(namespace)))
+        await self._or_none(self._client.delete_collection(_name(namespace)))
 
     async def search(
         self,
@@ -137,7 +172,8 @@ class QdrantVectors:
         depth = max(CANDIDATES, 2 * limit)
         requests = self._queries(wordings, text, depth, _held(tags, document_ids))
         found, size = await asyncio.gather(
-            _or_none(self._client.query_batch_points(_name(namespace), requests)), self._count(namespace, exact=False)
+            self._or_none(self._client.query_batch_points(_name(namespace), requests, timeout=self._server_timeout_s)),
+            self._count(namespace, exact=False),
         )
         if not found or not size:
             return []
@@ -156,9 +192,15 @@ class QdrantVectors:
         held, offset = _held((), [document_id] if document_id else ()), None
         found: dict[str, set[str]] = {}
         while True:
-            page = await _or_none(
+            page = await self._or_none(
                 self._client.scroll(
-                    _name(namespace), held, limit=PAGE, offset=offset, with_payload=["document_id", "id"]
+                    _name(namespace),
+                    held,
+                    limit=PAGE,
+                    offset=offset,
+                    with_payload=["document_id", "id"],
+                    consistency=self._shape.agreed,
+                    timeout=self._server_timeout_s,
                 )
             )
             records, offset = page or ([], None)
@@ -175,8 +217,11 @@ class QdrantVectors:
         await self._client.close()
 
     async def _check_version(self) -> None:
-        async with _answered():
-            version = (await self._client.info()).version
+        try:
+            async with answered(self._timeout_s):
+                version = (await self._client.info()).version
+        except KeyRefused as error:
+            raise ConfigError(error.detail) from error
         numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
         if numbers < OLDEST:
             raise ConfigError(
@@ -196,13 +241,13 @@ class QdrantVectors:
         return None
 
     async def _info(self, namespace: Namespace) -> models.CollectionInfo | None:
-        return await _or_none(self._client.get_collection(_name(namespace)))
+        return await self._or_none(self._client.get_collection(_name(namespace)))
 
     async def _create(self, namespace: Namespace, dimension: int) -> None:
         shape = self._shape
         int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
         try:
-            async with _answered():
+            async with answered(self._timeout_s):
                 await self._client.create_collection(
                     _name(namespace),
                     vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
@@ -210,6 +255,8 @@ class QdrantVectors:
                     optimizers_config=models.OptimizersConfigDiff(default_segment_number=SEGMENTS),
                     quantization_config=models.ScalarQuantization(scalar=int8) if shape.int8 else None,
                     replication_factor=shape.replicas,
+                    write_consistency_factor=shape.acknowledged,
+                    shard_number=shape.shards,
                     metadata=namespace._asdict(),
                 )
         except Unavailable:
@@ -226,7 +273,7 @@ class QdrantVectors:
         }
         for name, schema in fields.items():
             if name not in known:
-                async with _answered():
+                async with answered(self._timeout_s):
                     await self._client.create_payload_index(_name(namespace), name, schema, wait=True)
 
     def _queries(
@@ -245,10 +292,31 @@ class QdrantVectors:
         words = models.QueryRequest(query=models.TextQuery(text=text), using=WORDS, limit=depth, filter=held)
         return [*dense, words]
 
+    async def _put(self, namespace: Namespace, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+        for start in range(0, len(chunks), BATCH):
+            points = [
+                models.PointStruct(id=point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
+                for chunk, row in zip(chunks[start : start + BATCH], vectors[start : start + BATCH], strict=True)
+            ]
+            async with answered(self._timeout_s):
+                await self._client.upsert(
+                    _name(namespace),
+                    points,
+                    wait=True,
+                    ordering=self._shape.ordering,
+                    timeout=self._server_timeout_s,
+                )
+
     async def _fetch(self, namespace: Namespace, points: Sequence[Any]) -> dict[Any, tuple[Chunk, Vectors]]:
         """In the order asked for; one that was deleted since is left out."""
-        found = await _or_none(
-            self._client.retrieve(_name(namespace), list(points), with_payload=True, with_vectors=[DENSE])
+        found = await self._or_none(
+            self._client.retrieve(
+                _name(namespace),
+                list(points),
+                with_payload=True,
+                with_vectors=[DENSE],
+                timeout=self._server_timeout_s,
+            )
         )
         records: dict[Any, Any] = {record.id: record for record in found or ()}
         return {
@@ -258,11 +326,27 @@ class QdrantVectors:
         }
 
     async def _delete(self, namespace: Namespace, selector: models.FilterSelector | models.PointIdsList) -> None:
-        await _or_none(self._client.delete(_name(namespace), selector, wait=True))
+        await self._or_none(
+            self._client.delete(
+                _name(namespace),
+                selector,
+                wait=True,
+                ordering=self._shape.ordering,
+                timeout=self._server_timeout_s,
+            )
+        )
 
     async def _count(self, namespace: Namespace, *, exact: bool) -> int:
-        found = await _or_none(self._client.count(_name(namespace), exact=exact))
+        found = await self._or_none(self._client.count(_name(namespace), exact=exact, timeout=self._server_timeout_s))
         return found.count if found else 0
+
+    async def _or_none(self, call: Awaitable[Result]) -> Result | None:
+        """The answer; None where the collection does not exist, for such a namespace is empty."""
+        try:
+            async with answered(self._timeout_s):
+                return await call
+        except NoCollection:
+            return None
 
 
 def _name(namespace: Namespace) -> str:
@@ -282,37 +366,3 @@ def _held(tags: Sequence[str], document_ids: Sequence[str]) -> models.Filter | N
         if values
     ]
     return models.Filter(must=must) if must else None
-
-
-async def _or_none(call: Awaitable[Result]) -> Result | None:
-    """The answer; None where the collection does not exist, for such a namespace is empty."""
-    try:
-        async with _answered():
-            return await call
-    except _NoCollection:
-        return None
-
-
-class _NoCollection(Unavailable):
-    """The server knows no such collection."""
-
-
-@asynccontextmanager
-async def _answered() -> AsyncIterator[None]:
-    """Every failure of the client as one of ours, in one sentence that carries nothing of what was sent."""
-    try:
-        yield
-    except UnexpectedResponse as error:
-        raise _refused(error.status_code or 0) from error
-    except ResourceExhaustedResponse as error:
-        raise Unavailable("The vector server is busy.", retry_after=error.retry_after_s) from error
-    except (ApiException, QdrantException, ValueError) as error:  # ValueError: what is no JSON
-        raise Unavailable("The vector server does not answer, or not in its own language.", retry_after=1) from error
-
-
-def _refused(status: int) -> Exception:
-    if status == 404:
-        return _NoCollection("The vector server has no such collection.", retry_after=1)
-    if status in (401, 403):
-        return ConfigError("The vector server refuses the key: check TRELLIS_VECTORS_KEY.")
-    return Unavailable(f"The vector server answered {status}.", retry_after=1)

@@ -1,5 +1,6 @@
 """What goes over the wire to a Qdrant server, and what is said when it does not answer as it should."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from app.errors import ConfigError, Unavailable
 from app.knowledge.qdrant import QdrantVectors, Shape
 from tests.contract.test_vectors import ACME, PAGES, ask, put
 from tests.support.fakes.qdrant import KEY, FakeQdrant
+from tests.support.fakes.server import Seen
 from tests.support.vectors import DIMENSION, embed_words
 
 
@@ -25,6 +27,10 @@ async def store(server: FakeQdrant) -> AsyncIterator[QdrantVectors]:
     await made.close()
 
 
+def is_upsert(seen: Seen) -> bool:
+    return seen.method == "PUT" and seen.path.endswith("/points")
+
+
 async def test_every_request_carries_the_key_and_waits_for_what_it_writes(
     server: FakeQdrant, store: QdrantVectors
 ) -> None:
@@ -34,7 +40,7 @@ async def test_every_request_carries_the_key_and_waits_for_what_it_writes(
     await store.delete_chunks(ACME, [PAGES[1].id])
     assert await store.chunk_ids(ACME) == {"support": {PAGES[2].id}}
     assert {seen.headers.get("api-key") for seen in server.seen} == {KEY}
-    writes = [seen for seen in server.seen if seen.path.endswith(("/points", "/delete", "/index")) and seen.query]
+    writes = [seen for seen in server.seen if seen.path.endswith(("/delete", "/index")) or is_upsert(seen)]
     assert len(writes) == 6
     assert {seen.query["wait"] for seen in writes} == {"true"}
 
@@ -51,6 +57,7 @@ async def test_a_collection_is_made_as_it_was_tuned(server: FakeQdrant) -> None:
         "optimizers_config": {"default_segment_number": 2},
         "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}},
         "replication_factor": 2,
+        "write_consistency_factor": 2,
         "metadata": None,
     }
     (indexes,) = server.schemas.values()
@@ -133,10 +140,75 @@ async def test_a_lost_answer_is_unavailable(server: FakeQdrant, store: QdrantVec
 
 async def test_a_server_that_hangs_is_given_up(server: FakeQdrant) -> None:
     store = await QdrantVectors.open(server.url, key=KEY, timeout_s=1)
+    await put(store, ACME, *PAGES)
     server.delay_s = 30
+    for work in (
+        store.count(ACME),
+        store.chunk_ids(ACME),
+        store.delete(ACME, ["prices"]),
+        ask(store, ACME, "emergency"),
+        put(store, ACME, *PAGES),
+    ):
+        with pytest.raises(Unavailable, match="does not answer"):
+            await asyncio.wait_for(work, 10)
+    await store.close()
+    server.delay_s = 0
+
+
+async def test_an_answer_that_trickles_is_given_up_too(server: FakeQdrant, store: QdrantVectors) -> None:
+    await store.close()
+    store = await QdrantVectors.open(server.url, key=KEY, timeout_s=1)
+    server.trickle_s = 0.3
     with pytest.raises(Unavailable, match="does not answer"):
         await store.count(ACME)
     await store.close()
+
+
+async def test_with_copies_most_must_have_a_write_and_agree_on_what_repairs_go_by(server: FakeQdrant) -> None:
+    store = await QdrantVectors.open(server.url, key=KEY, shape=Shape(replicas=3, shards=6))
+    await put(store, ACME, *PAGES)
+    (made,) = [seen.json for seen in server.seen if seen.method == "PUT" and "vectors" in seen.json]
+    assert (made["replication_factor"], made["write_consistency_factor"], made["shard_number"]) == (3, 2, 6)
+    await store.delete(ACME, ["prices"])
+    await store.chunk_ids(ACME)
+    await ask(store, ACME, "emergency")
+    asked = {seen.path.rpartition("/")[2]: dict(seen.query) for seen in server.seen if "/points" in seen.path}
+    assert asked["delete"] == {"wait": "true", "ordering": "medium", "timeout": "5"}
+    assert asked["scroll"] == {"consistency": "majority", "timeout": "5"}
+    assert asked["batch"] == {"timeout": "5"}, "a search asks one copy: a passage that is a moment old is no error"
+    await store.close()
+
+
+async def test_a_key_that_is_refused_while_we_run_is_the_servers_fault_for_the_moment(
+    server: FakeQdrant, store: QdrantVectors
+) -> None:
+    await put(store, ACME, *PAGES)
+    server.key = "another"
+    with pytest.raises(Unavailable, match="TRELLIS_VECTORS_KEY"):
+        await ask(store, ACME, "emergency")
+    server.key = KEY
+    assert await ask(store, ACME, "emergency")
+
+
+async def test_a_collection_that_went_is_empty_and_made_anew_by_the_next_write(
+    server: FakeQdrant, store: QdrantVectors
+) -> None:
+    await put(store, ACME, *PAGES)
+    await server.forget()
+    assert await ask(store, ACME, "emergency") == []
+    assert await store.chunk_ids(ACME) == {}
+    await put(store, ACME, *PAGES)
+    assert await store.count(ACME) == 3
+
+
+async def test_a_server_that_goes_and_comes_back_is_asked_again(server: FakeQdrant, store: QdrantVectors) -> None:
+    await put(store, ACME, *PAGES)
+    await server.stop()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="does not answer"):
+            await ask(store, ACME, "emergency")
+    await server.start_again()
+    assert (await ask(store, ACME, "emergency line"))[0] == PAGES[2].text
 
 
 async def test_a_vector_of_another_length_is_refused_before_it_is_sent(

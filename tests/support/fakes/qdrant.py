@@ -6,6 +6,7 @@ it. Text indexes are kept with plain words, the only ones that local mode search
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,9 @@ KEY = "key-of-the-qdrant-fake"
 @dataclass
 class FakeQdrant(FakeVendor):
     version: str = "1.20.0"
+    key: str = KEY
     delay_s: float = 0.0
+    trickle_s: float = 0.0
     local: AsyncQdrantClient = field(default_factory=lambda: AsyncQdrantClient(":memory:"))
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -109,9 +112,28 @@ class FakeQdrant(FakeVendor):
         name, body = await self._collection(request), models.QueryRequestBatch.model_validate(await request.json())
         return result(plain(await self.local.query_batch_points(name, body.searches)))
 
+    async def deliver(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """With `trickle_s`, byte by byte, so long apart."""
+        if not self.trickle_s or not isinstance(response, web.Response):
+            return response
+        assert isinstance(response.body, bytes)
+        slow = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await slow.prepare(request)
+        with suppress(ConnectionError):
+            for byte in response.body:
+                await slow.write(bytes([byte]))
+                await asyncio.sleep(self.trickle_s)
+        return slow
+
+    async def forget(self) -> None:
+        """Loses every collection."""
+        for name in list(self.schemas):
+            await self.local.delete_collection(name)
+        self.schemas.clear()
+
     async def _admitted(self, request: web.Request) -> str:
         await asyncio.sleep(self.delay_s)
-        if request.headers.get("api-key") != KEY:
+        if request.headers.get("api-key") != self.key:
             raise Refused(401, b"Must provide an API key or an Authorization bearer token")
         return request.match_info.get("name", "")
 

@@ -66,15 +66,27 @@ class FakeVendor(ABC):
         return sum(seen.method == method and part in seen.path for seen in self.seen)
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._record])
-        app.add_routes(self.routes())
-        self._server = TestServer(app)
-        await self._server.start_server()
+        await self._start(0)
         self.url = str(self._server.make_url("")).rstrip("/")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Nothing listens any more, and every connection is closed."""
         await self._server.close()
+
+    async def start_again(self) -> None:
+        """At the same address."""
+        assert self._server.port is not None
+        await self._start(self._server.port)
+
+    async def _start(self, port: int) -> None:
+        app = web.Application(middlewares=[self._record])
+        app.add_routes(self.routes())
+        self._server = TestServer(app, port=port)
+        await self._server.start_server()
 
     @web.middleware
     async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -91,6 +103,10 @@ class FakeVendor(ABC):
         if fault is not None:
             assert request.transport is not None
             request.transport.close()
+        return await self.deliver(request, response)
+
+    async def deliver(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """How an answer goes out; a fake may take its time."""
         return response
 
 

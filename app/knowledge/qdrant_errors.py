@@ -1,0 +1,58 @@
+"""What a Qdrant server that does not answer as it should means to us."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc  # type: ignore[import-untyped]
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+from app.errors import Unavailable
+
+_SILENT = "The vector server does not answer, or not in its own language."
+_STATUSES = {
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.INTERNAL: 500,
+}
+
+
+class NoCollection(Unavailable):
+    """The server knows no such collection."""
+
+
+class KeyRefused(Unavailable):
+    """The key is wrong: from the start, or changed while we run."""
+
+
+@asynccontextmanager
+async def answered(timeout_s: float) -> AsyncIterator[None]:
+    """Every failure of the client as one of ours, in one sentence that carries nothing of what was sent.
+
+    The client's own time-out is for each piece of an answer: one that trickles would take for ever.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except UnexpectedResponse as error:
+        raise refused(error.status_code or 0) from error
+    except ResourceExhaustedResponse as error:
+        raise Unavailable("The vector server is busy.", retry_after=error.retry_after_s) from error
+    except grpc.aio.AioRpcError as error:
+        raise refused(_STATUSES.get(error.code(), 0)) from error
+    except (ApiException, QdrantException, TimeoutError, ValueError) as error:  # ValueError: what is no JSON
+        raise Unavailable(_SILENT, retry_after=1) from error
+
+
+def refused(status: int) -> Unavailable:
+    """`status`: of HTTP; 0 where there is none."""
+    if status == 0:
+        return Unavailable(_SILENT, retry_after=1)
+    if status == 404:
+        return NoCollection("The vector server has no such collection.", retry_after=1)
+    if status in (401, 403):
+        return KeyRefused("The vector server refuses the key: check TRELLIS_VECTORS_KEY.", retry_after=60)
+    return Unavailable(f"The vector server answered {status}.", retry_after=1)
