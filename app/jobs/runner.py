@@ -12,6 +12,7 @@ from opentelemetry import propagate, trace
 
 from app.jobs.bell import Slots
 from app.jobs.port import Job, JobContext, StepFailed
+from app.storage.failures import is_away
 from app.telemetry.metrics import Metrics
 
 Result = TypeVar("Result")
@@ -37,10 +38,11 @@ def trace_carrier() -> dict[str, str]:
     return carrier
 
 
-def _stopping() -> bool:
-    """Whether the current task was told to stop: what it raises from then on is no outcome of the job."""
+def _no_outcome(problem: Exception) -> bool:
+    """Whether an error is no outcome of the job: its task was told to stop, or the database is away. Such a job stays
+    running in the engine's eyes, and is put back into its queue (`orphans`)."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return (task is not None and task.cancelling() > 0) or is_away(problem)
 
 
 class Context:
@@ -59,17 +61,18 @@ class Context:
         async def body() -> Any:
             try:
                 return as_json(f"Step '{name}'", await fn(*args))
-            except Exception:
+            except Exception as problem:
+                if _no_outcome(problem):
+                    raise asyncio.CancelledError from problem
                 # Here, where the traceback still ends at the step, not in the layers of the engine.
-                if not _stopping():
-                    _log.warning("step_failed", step=name, exc_info=True)
+                _log.warning("step_failed", step=name, exc_info=True)
                 raise
 
         options: Any = {"name": name, "preemptible": True, "retries_allowed": attempts > 1, "max_attempts": attempts}
         try:
             return cast(Result, await DBOS.run_step_async(options, body))
         except Exception as problem:
-            if _stopping():
+            if _no_outcome(problem):
                 raise asyncio.CancelledError from problem
             raise StepFailed(name, _reason(problem)) from problem
 
@@ -91,30 +94,33 @@ def _reason(problem: BaseException) -> str:
 
 
 class Runner:
-    """Makes the engine's workflow functions, and knows which tasks run."""
+    """Makes the engine's workflow functions, and knows which tasks and which jobs run."""
 
     def __init__(self, client: DBOSClient, slots: Slots, metrics: Metrics) -> None:
         self._client = client
         self._slots = slots
         self._metrics = metrics
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.running: set[str] = set()
 
     def workflow(self, job: Job) -> Workflow:
         """The function to register: called with the payload and a trace, or by the scheduler with a time and None."""
 
         async def run(payload: Any, carrier: Any = None) -> Any:
-            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            task, job_id = cast("asyncio.Task[Any]", asyncio.current_task()), cast(str, DBOS.workflow_id)
             self.tasks.add(task)
+            self.running.add(job_id)
             self._slots.take(job.queue)
-            task.add_done_callback(lambda _: self._finished(task, job.queue))
+            task.add_done_callback(lambda _: self._finished(task, job_id, job.queue))
             if not isinstance(payload, dict):
                 payload = {"scheduled_at": str(payload)}
-            return await self._traced(job, Context(cast(str, DBOS.workflow_id), self._client), payload, carrier)
+            return await self._traced(job, Context(job_id, self._client), payload, carrier)
 
         return run
 
-    def _finished(self, task: asyncio.Task[Any], queue: str) -> None:
+    def _finished(self, task: asyncio.Task[Any], job_id: str, queue: str) -> None:
         self.tasks.discard(task)
+        self.running.discard(job_id)
         self._slots.free(queue)
 
     async def _traced(self, job: Job, context: JobContext, payload: dict[str, Any], carrier: Any) -> Any:
@@ -134,7 +140,7 @@ class Runner:
             _log.info("job_cancelled")
             raise
         except Exception as problem:
-            if _stopping():
+            if _no_outcome(problem):
                 raise asyncio.CancelledError from problem
             self._count(job, "failed", started)
             in_step = isinstance(problem, StepFailed)

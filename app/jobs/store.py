@@ -118,6 +118,28 @@ class Store:
         with self.engine.connect().execution_options(yield_per=_PAGE) as connection:
             return [job for job, payload in connection.execute(query) if not wanted.isdisjoint(_ID.findall(payload))]
 
+    def pending(self, executor_id: str, version: str) -> set[str]:
+        """The jobs of that version that the engine believes to run on this executor."""
+        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
+        query = text(
+            f"SELECT workflow_uuid FROM {table} "  # noqa: S608 - a constant
+            "WHERE status = 'PENDING' AND executor_id = :executor_id AND application_version = :version"
+        )
+        with self.engine.connect() as connection:
+            return set(connection.scalars(query, {"executor_id": executor_id, "version": version}))
+
+    def put_back(self, executor_id: str, job_ids: Sequence[str]) -> None:
+        """Jobs of this executor that do not run any more go back into their queues; their start did not count."""
+        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
+        update = text(
+            f"UPDATE {table} SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, "  # noqa: S608
+            "recovery_attempts = CASE WHEN recovery_attempts > 0 THEN recovery_attempts - 1 ELSE 0 END "
+            "WHERE status = 'PENDING' AND executor_id = :executor_id AND queue_name IS NOT NULL "
+            "AND workflow_uuid = :job_id"
+        )
+        with self.engine.begin() as connection:
+            connection.execute(update, [{"executor_id": executor_id, "job_id": job_id} for job_id in job_ids])
+
     def forgive(self, executor_id: str) -> None:
         """Takes the present start of an executor's running jobs off their count: it is given back, nothing died."""
         table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"

@@ -16,6 +16,7 @@ from dbos._queue import queue_worker_thread
 from app.errors import ConfigError
 from app.jobs.bell import Bell, Slots
 from app.jobs.catalogue import Catalogue
+from app.jobs.orphans import Orphans
 from app.jobs.port import Schedule
 from app.jobs.reaper import Reaper
 from app.jobs.runner import Runner
@@ -65,6 +66,10 @@ class Worker:
         self._sizes = {name: queue.worker_concurrency for name, queue in catalogue.queues.items()}
         self._runner = Runner(store.client, Slots(self._sizes, self._bells), metrics)
         self._threads: list[threading.Thread] = []
+        self._orphans = Orphans(
+            store, identity.executor_id, identity.version, lambda: self._runner.running, self._ring_all
+        )
+        self._looking: asyncio.Task[None] | None = None
         self._lock = OneWorkerLock(store.engine.url) if store.embedded else None
         self._reaper = None if store.embedded else self._new_reaper()
 
@@ -81,6 +86,10 @@ class Worker:
         """Something was enqueued: look now."""
         self._bells[queue].ring()
 
+    def _ring_all(self) -> None:
+        for bell in self._bells.values():
+            bell.ring()
+
     async def start(self) -> None:
         """Raises ConfigError where this process or, on SQLite, another one already runs a worker."""
         # dbos 3.4 has no call that tells whether its one instance exists.
@@ -94,6 +103,7 @@ class Worker:
         except BaseException:
             await self._shut_down(loop)
             raise
+        self._looking = asyncio.create_task(self._orphans.keep_looking(), name="orphans")
 
     def _launch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._reaper is not None:
@@ -165,6 +175,8 @@ class Worker:
 
     async def take_no_more(self) -> None:
         """What runs goes on; what waits is other workers', or the next start's."""
+        if self._looking is not None:
+            self._looking.cancel()
         await asyncio.to_thread(self._stop_queues)
 
     async def stop(self, grace_s: float) -> None:

@@ -11,6 +11,7 @@ _FULL = frozenset({"SQLITE_FULL", "53100"})
 # PostgreSQL, "Appendix A. Error Codes": connections, resources, shutdown and start, a standby that was the primary,
 # conflicts that a repeat resolves.
 _PASSING = ("08", "53", "57P", "25006", "40001", "40P01")
+_AWAY = ("08", "53", "57P", "25006", "SQLITE_FULL", "SQLITE_BUSY", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 # A statement that took too long, a lock.
 _SLOW = {
     "57014": "The database took too long over this: try again, or ask for less.",
@@ -43,6 +44,15 @@ def failure(error: BaseException) -> Retryable | None:
         return Unavailable(_SLOW[code], retry_after=AGAIN_S)
     lost = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return _away() if lost or code.startswith(_PASSING) else None
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database cannot be reached or has no room: that says nothing of the work, which may be done later."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or sqlstate(error).startswith(_AWAY)
 
 
 def _away() -> Unavailable:

@@ -81,7 +81,7 @@ def session() -> aiohttp.ClientSession:
 @dataclass
 class Load:
     """`async with Load(send, rate):` sends `send(n)` for n = 0, 1, ... at `rate` a second until the block ends, then
-    waits for what is under way. Late answers hold no later request back."""
+    waits for what is under way. Late answers hold no later request back. An error of `send` is raised at the end."""
 
     send: Callable[[int], Awaitable[Try]]
     rate: float
@@ -90,6 +90,7 @@ class Load:
 
     async def __aenter__(self) -> Self:
         self._under_way: set[asyncio.Task[None]] = set()
+        self._errors: list[BaseException] = []
         self._pace = asyncio.create_task(self._run())
         return self
 
@@ -98,6 +99,8 @@ class Load:
         await asyncio.wait([self._pace])
         if self._under_way:
             await asyncio.wait(self._under_way)
+        if self._errors:
+            raise self._errors[0]
 
     async def _run(self) -> None:
         began = time.monotonic()
@@ -108,7 +111,10 @@ class Load:
             task.add_done_callback(self._under_way.discard)
 
     async def _one(self, number: int) -> None:
-        self.tries.append(await self.send(number))
+        try:
+            self.tries.append(await self.send(number))
+        except Exception as error:
+            self._errors.append(error)
 
 
 def failed(tries: Iterable[Try]) -> int:
