@@ -8,7 +8,9 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
+MAX_BODY = 32 << 20
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -79,11 +81,10 @@ class FakeVendor(ABC):
 
     async def start_again(self) -> None:
         """At the same address."""
-        assert self._server.port is not None
-        await self._start(self._server.port)
+        await self._start(URL(self.url).port or 0)
 
     async def _start(self, port: int) -> None:
-        app = web.Application(middlewares=[self._record])
+        app = web.Application(middlewares=[self._record], client_max_size=MAX_BODY)
         app.add_routes(self.routes())
         self._server = TestServer(app, port=port)
         await self._server.start_server()
