@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from app.knowledge.edge import EdgeVectors
 from app.knowledge.qdrant import QdrantVectors
 from tests.support.examples import examples
 from tests.support.fakes.qdrant import KEY, FakeQdrant
+from tests.support.fakes.qdrant_embedded import EmbeddedPoints
 from tests.support.fakes.qdrant_local import local_qdrant
 from tests.support.vectors import DIMENSION, ReferenceVectors, embed_words
 
@@ -41,10 +43,11 @@ async def ask(
     return [hit.chunk.text for hit in hits]
 
 
-@pytest.fixture(params=["edge", "qdrant", "qdrant over http", "reference"])
+@pytest.fixture(params=["edge", "qdrant", "qdrant over http", "embedded over http", "reference"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
-    if request.param == "qdrant over http":
-        async with FakeQdrant() as server:
+    if request.param.endswith("over http"):
+        embedded: Any = EmbeddedPoints(tmp_path)
+        async with FakeQdrant(local=embedded) if "embedded" in request.param else FakeQdrant() as server:
             remote = await QdrantVectors.open(server.url, key=KEY)
             yield remote
             await remote.close()
