@@ -32,8 +32,8 @@ _NOT_ALLOWED = "42501"
 class Patience:
     """Seconds: the pause after a lock that was not got, its longest (it doubles), and all tries of one thing."""
 
-    first_s: float = 0.5
-    longest_s: float = 8.0
+    first_s: float = 0.2
+    longest_s: float = 5.0
     all_s: float = 180.0
 
 

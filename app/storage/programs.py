@@ -46,5 +46,5 @@ def record(
     if SINCE not in {script.revision for script in scripts.iterate_revisions(present[0], BASE)}:
         return
     ctx.execute(delete(PROGRAMS))
-    for program in accepted(scripts, present[0]):
-        ctx.execute(insert(PROGRAMS).values(program=program))
+    # One statement: the revision's locks are held until all of this is said.
+    ctx.execute(insert(PROGRAMS).values([{"program": program} for program in accepted(scripts, present[0])]))

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,12 @@ READS = ("/v1/leads?limit=20", "/v1/leads/counts", "/v1/decisions?limit=20", "/v
 
 @dataclass(frozen=True)
 class Ridden:
-    """`before`: with nothing else going on; `during`: while the schema went down and up. `steps` revisions, `waits`
-    for a lock that was not got, in `took_s`. `sent`: the names of the leads that were acknowledged."""
+    """`before`: with nothing else going on; `beside`: while a database on the same server, which nobody uses,
+    went down and up, and took the machine's time; `during`: while ours did. `steps` revisions, `waits` for a lock that
+    was not got, in `took_s`. `sent`: the names of the leads that were acknowledged."""
 
     before: Sequence[Try]
+    beside: Sequence[Try]
     during: Sequence[Try]
     steps: int
     waits: int
@@ -55,12 +57,27 @@ def busy_revisions(folder: Path) -> NewerProgram:
     return newer
 
 
-async def ride(folder: Path, addresses: Addresses, *, rate: float, calm_s: float, rounds: int, worker: bool) -> Ridden:
+async def ride(
+    folder: Path,
+    ours: Addresses,
+    *,
+    rate: float,
+    calm_s: float,
+    rounds: int,
+    worker: bool,
+    unused: Addresses | None = None,
+) -> Ridden:
     """`rate` requests a second, a third of them leads with an Idempotency-Key, the others reads of lists."""
-    settings = {"database_url": addresses.app_url, "database_owner_url": addresses.owner_url, "worker": worker}
+    settings = {"database_url": ours.app_url, "database_owner_url": ours.owner_url, "worker": worker}
     house = await furnish(folder / "house", settings)
     newer = busy_revisions(folder)
-    async with serving(house) as server, session() as http, _migrator(folder, addresses, rounds, newer) as migrator:
+    async with (
+        serving(house) as server,
+        session() as http,
+        AsyncExitStack() as stack,
+        _migrator(folder, ours, rounds, newer) as migrator,
+    ):
+        other = await stack.enter_async_context(_migrator(folder, unused, rounds, newer)) if unused else None
         senders = Senders(Client(http, server.address, house.key))
 
         async def send(number: int) -> Try:
@@ -73,10 +90,21 @@ async def ride(folder: Path, addresses: Addresses, *, rate: float, calm_s: float
             await asyncio.sleep(calm_s / 2)
         async with Load(send, rate, first=10**6) as before:
             await asyncio.sleep(calm_s)
-        async with Load(send, rate, first=2 * 10**6) as during:
+        async with Load(send, rate, first=2 * 10**6) as beside:
+            if other:
+                await _finished(other)
+        async with Load(send, rate, first=3 * 10**6) as during:
             steps, waits, took_s = await _finished(migrator)
         assert warm.tries
-    return Ridden(before.tries, during.tries, int(steps), int(waits), float(took_s), frozenset(senders.acknowledged))
+    return Ridden(
+        before.tries,
+        beside.tries,
+        during.tries,
+        int(steps),
+        int(waits),
+        float(took_s),
+        frozenset(senders.acknowledged),
+    )
 
 
 @asynccontextmanager

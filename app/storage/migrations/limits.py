@@ -1,6 +1,6 @@
 """How long a revision's statement may wait and run on PostgreSQL."""
 
-LOCK_S = 0.5
+LOCK_S = 0.1
 """Whoever asks for a table after us waits behind us. Shorter than the server's `deadlock_timeout` (1 s): where a
 revision and a request block each other, it is the revision that gives way."""
 STATEMENT_S = 60.0

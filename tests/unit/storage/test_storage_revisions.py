@@ -79,7 +79,7 @@ def test_a_revision_accepts_what_the_one_before_did_unless_it_names_the_oldest()
 
 def test_a_plan_names_the_locks_on_tables_that_are_there_and_no_others() -> None:
     found = locks(
-        """SET lock_timeout = '500ms';
+        """SET lock_timeout = '100ms';
 CREATE TABLE fresh (id text, old text REFERENCES leads (id));
 CREATE INDEX ix_fresh ON fresh (id);
 CREATE INDEX ix_slow ON leads (name);
