@@ -5,11 +5,13 @@ from contextlib import asynccontextmanager
 
 from app.clock import Clock, system_clock
 from app.container.index import open_index
+from app.errors import Unavailable
 from app.promotion.answers import ASKED, AnswerStep, Sample
 from app.promotion.memory import MemoryStep
 from app.promotion.steps import Step
 from app.promotion.vectors import VectorStep
 from app.settings import Settings
+from app.storage.postgres import AWAY
 
 
 @asynccontextmanager
@@ -22,9 +24,14 @@ async def open_steps(
     in this process, from its rows; on the way back the data folder is ours, and its index is filled for the server
     that is started next.
 
-    Raises ConfigError where a server still has the folder that rows go back to, Unavailable where one is away.
+    Raises ConfigError where a server still has the folder that rows go back to, Unavailable where one is away, also
+    from within the block.
     """
     embedded = source.vectors_url is None
-    async with open_index(source, scratch=embedded, clock=clock) as here, open_index(target, clock=clock) as there:
-        sample = Sample(here.db, size=sampled)
-        yield VectorStep(there), AnswerStep(here, there, sample, empty=embedded), MemoryStep(clock)
+    try:
+        async with open_index(source, scratch=embedded, clock=clock) as here, open_index(target, clock=clock) as there:
+            sample = Sample(here.db, size=sampled)
+            yield VectorStep(there), AnswerStep(here, there, sample, empty=embedded), MemoryStep(clock)
+    except AWAY as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise Unavailable(f"A database does not answer ({said}): run the same command again.", retry_after=5) from error

@@ -129,8 +129,9 @@ async def open_gate(settings: Settings) -> None:
     """Until the side takes writes, after it was closed."""
     side = open_side(settings)
     try:
-        while not await side.installed() or await side.gate() is not Gate.OPEN:
-            await asyncio.sleep(0.1)
+        for wanted in (Gate.CLOSED, Gate.OPEN):
+            while await side.gate() is not wanted:
+                await asyncio.sleep(0.1)
     finally:
         await side.close()
 

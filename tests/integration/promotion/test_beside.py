@@ -182,6 +182,14 @@ async def test_both_sides_answer_alike_and_a_poorer_index_ends_the_promotion(mov
         assert [finding.passed for finding in report.findings] == [True]
 
 
+async def test_a_database_that_goes_is_one_sentence(moves: Moves) -> None:
+    away = {"phase": "small", "database_url": "postgresql+asyncpg://trellis:hidden@127.0.0.1:1/none"}
+    with pytest.raises(Unavailable, match="run the same command again") as told:
+        async with open_steps(moves.source, moves.target.model_copy(update=away)) as steps:
+            await steps[0].run(moves.context())
+    assert "hidden" not in told.value.detail
+
+
 async def test_a_sample_is_the_same_for_the_same_rows(moves: Moves) -> None:
     async with open_index(moves.source, scratch=True) as here, open_index(moves.target, scratch=True) as there:
         samples = (Sample(here.db, size=9), Sample(there.db, size=9), Sample(here.db, size=9, seed=1))
