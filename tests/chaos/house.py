@@ -39,15 +39,16 @@ async def furnish(
     *,
     tenants: Sequence[str] = (TENANT,),
     bots: Sequence[str] = (),
-    tier: Tier = Tier.PRO,
+    tiers: Mapping[str, Tier] = {},
 ) -> House:
-    """Schema, tenants with a key each, and for each of `bots` the sample's pages as documents of the first tenant."""
+    """Schema, tenants with a key each (of tier pro where `tiers` has no other), and for each of `bots` the sample's
+    pages as documents of the first tenant."""
     home.mkdir(parents=True, exist_ok=True)
     wanted = NO_LIMIT | dict(settings)
     loaded = load_settings({}, home=home, log_level="ERROR", **wanted)
     await migrate_database(loaded)
     async with open_container(loaded, Parts.COMMAND) as container:
-        keys = {tenant: await _tenant(container, tenant, tier) for tenant in tenants}
+        keys = {tenant: await _tenant(container, tenant, tiers.get(tenant, Tier.PRO)) for tenant in tenants}
         for bot in bots:
             for page in sorted((SAMPLE / "knowledge").glob("*.md")):
                 await container.kit.ingestor.put_page(tenants[0], bot, page.read_text("utf-8"))

@@ -157,13 +157,13 @@ async def write_for(seconds: float, clients: Sequence[Client], numbers: "itertoo
 
 
 def first_after(tries: Sequence[Try], moment: float) -> float | None:
-    """Seconds from the moment to the end of the first request that began after it and succeeded, failures before it."""
-    broken_at = min((each.began for each in tries if not each.ok and each.began + each.took_s > moment), default=None)
-    if broken_at is None:
+    """Seconds from the moment until requests succeed again: to the end of the first that succeeded among those that
+    began after the last failure."""
+    late = [each.began for each in tries if not each.ok and each.began + each.took_s > moment]
+    if not late:
         return 0.0
-    return min(
-        (each.began + each.took_s - moment for each in tries if each.ok and each.began > broken_at), default=None
-    )
+    ends = [each.began + each.took_s - moment for each in tries if each.ok and each.began > max(late)]
+    return max(0.0, min(ends)) if ends else None
 
 
 def unexpected(late: Sequence[Try]) -> int:
@@ -205,7 +205,10 @@ class ReplicaBehind:
         reading = await stage.stack.enter_async_context(serving(house, "reading"))
         own = OwnWrites(Client(http, writing.address, house.key), Client(http, reading.address, house.key))
         others = Client(http, reading.address, house.keys["rival"])
-        await asyncio.sleep(1)
+        # So that each tenant's last write is known, and on the replica.
+        await own.round(-1)
+        await others.get("/v1/leads?limit=5")
+        await asyncio.to_thread(standby.catch_up)
         stage.tell("one tenant writes and reads, another only reads; replay is paused")
         await asyncio.to_thread(standby.pause_replay)
         before = await reads_by_place(others)

@@ -1,0 +1,47 @@
+"""A worker process is killed at a boundary of a job's steps, again and again, each time by another seed."""
+
+import asyncio
+import statistics
+
+from tests.chaos.fault import Promise, Seen, Stage
+from tests.support.faulty_worker import BOUNDARIES
+from tests.support.pgbouncer import running_pgbouncer
+from tests.support.postgres import open_server
+from tests.support.worker_faults import run_many
+
+SLOWEST_S = 30.0
+
+
+class WorkerKilled:
+    """Three worker processes on PostgreSQL; who enqueues is behind PgBouncer."""
+
+    name = "worker"
+    title = f"A worker is killed at each of {len(BOUNDARIES)} boundaries of a job's steps"
+    needs = ("postgres", "pgbouncer")
+    promise = Promise(
+        "no job is lost, nothing is sent twice; a sending of unknown fate is reported to a person; others take the job "
+        "over (2 s of silence here, 30 s in production)",
+        failed=0,
+        recovery_s=SLOWEST_S,
+    )
+
+    async def run(self, stage: Stage) -> Seen:
+        primary = stage.stack.enter_context(open_server())
+        found = await asyncio.to_thread(primary.new_database, True)
+        pooler = stage.stack.enter_context(running_pgbouncer(primary.port))
+        stage.tell(f"{stage.seeds} deaths")
+        outcomes = await run_many(range(stage.seeds), found.app_url, pooler.url(found.name))
+        times = [outcome.recovery_s for outcome in outcomes if outcome.recovery_s is not None]
+        return Seen(
+            tried=sum(outcome.tried for outcome in outcomes),
+            failed=sum(outcome.failed for outcome in outcomes),
+            lost=sum(outcome.lost for outcome in outcomes),
+            doubled=sum(outcome.doubled for outcome in outcomes),
+            recovery_s=max(times, default=None),
+            figures={
+                "deaths": len(times),
+                "boundaries": len({outcome.boundary for outcome in outcomes}),
+                "parked": sum(outcome.parked for outcome in outcomes),
+                "median_recovery_s": statistics.median(times),
+            },
+        )
