@@ -8,7 +8,7 @@ SBOM ?= dist/sbom.cdx.json
 export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON := $(PYTHON)
 
-.PHONY: help up down test test-fast lint bench deps generated check-generated sbom clean
+.PHONY: help up down test test-fast lint bench promote-demo deps generated check-generated sbom clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test-fast: .venv/.dev ## Run unit and contract tests, no servers
 
 bench: .venv/.dev ## Run the benchmarks (ONLY=name picks one, JSON=file keeps the figures)
 	@.venv/bin/python -m tests.run bench $(if $(ONLY),--only "$(ONLY)") $(if $(JSON),--json "$(JSON)")
+
+promote-demo: .venv/.dev ## Move a PoC of 100,000 leads to PostgreSQL while it is written, and back (LEADS=, DOCUMENTS=)
+	@.venv/bin/python -m tests.perf.promotion_demo $(if $(LEADS),--leads $(LEADS)) $(if $(DOCUMENTS),--documents $(DOCUMENTS))
 
 lint: .venv/.dev ## Check style, types, arrows, revisions and generated files
 	@.venv/bin/ruff check .
