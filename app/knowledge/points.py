@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from app.knowledge.base import Chunk, Namespace
 from app.knowledge.ranking import LEAST_COSINE
 
+# What a server's collections that are ours begin with.
+COLLECTIONS = "trellis_"
 DENSE = "dense"
 WORDS = "words"
 # Of each way to search, before they are fused.

@@ -15,15 +15,26 @@ from qdrant_client import AsyncQdrantClient, models
 
 from app.errors import ConfigError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
-from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of, point_id
-from app.knowledge.qdrant_errors import KeyRefused, NoCollection, answered
+from app.knowledge.points import (
+    CANDIDATES,
+    COLLECTIONS,
+    DENSE,
+    STOPWORDS,
+    WORDS,
+    best_of,
+    chunk_of,
+    digest_of,
+    payload_of,
+    point_id,
+)
+from app.knowledge.qdrant_errors import answered
 from app.knowledge.ranking import fuse_hybrid
+from app.knowledge.refusals import KeyRefused, NoCollection
 
 Result = TypeVar("Result")
 
 BATCH = 256
 PAGE = 1_000
-PREFIX = "trellis_"
 # The first that ranks by BM25 over a text index.
 OLDEST = (1, 20)
 M, EF_CONSTRUCT = 16, 200
@@ -350,7 +361,7 @@ class QdrantVectors:
 
 
 def _name(namespace: Namespace) -> str:
-    return PREFIX + digest_of(namespace)
+    return COLLECTIONS + digest_of(namespace)
 
 
 def _dimension(found: models.CollectionInfo) -> int:

@@ -9,8 +9,8 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from app.errors import Unavailable
+from app.knowledge.refusals import refused
 
-_SILENT = "The vector server does not answer, or not in its own language."
 _STATUSES = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.UNAUTHENTICATED: 401,
@@ -18,14 +18,6 @@ _STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.INTERNAL: 500,
 }
-
-
-class NoCollection(Unavailable):
-    """The server knows no such collection."""
-
-
-class KeyRefused(Unavailable):
-    """The key is wrong: from the start, or changed while we run."""
 
 
 @asynccontextmanager
@@ -44,15 +36,4 @@ async def answered(timeout_s: float) -> AsyncIterator[None]:
     except grpc.aio.AioRpcError as error:
         raise refused(_STATUSES.get(error.code(), 0)) from error
     except (ApiException, QdrantException, TimeoutError, ValueError) as error:  # ValueError: what is no JSON
-        raise Unavailable(_SILENT, retry_after=1) from error
-
-
-def refused(status: int) -> Unavailable:
-    """`status`: of HTTP; 0 where there is none."""
-    if status == 0:
-        return Unavailable(_SILENT, retry_after=1)
-    if status == 404:
-        return NoCollection("The vector server has no such collection.", retry_after=1)
-    if status in (401, 403):
-        return KeyRefused("The vector server refuses the key: check TRELLIS_VECTORS_KEY.", retry_after=60)
-    return Unavailable(f"The vector server answered {status}.", retry_after=1)
+        raise refused(0) from error

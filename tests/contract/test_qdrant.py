@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from qdrant_client.grpc import HealthCheckReply
 
 from app.errors import ConfigError, Unavailable
 from app.knowledge.qdrant import QdrantVectors, Shape
@@ -221,3 +224,51 @@ async def test_a_vector_of_another_length_is_refused_before_it_is_sent(
     await other.close()
     await store.upsert(ACME, PAGES[:1], embed_words(PAGES[0].indexed_text)[None])
     assert await store.count(ACME) == 1
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """Says its version over gRPC, refuses every other call in one way, and remembers which were made."""
+
+    def __init__(self) -> None:
+        self.code = grpc.StatusCode.NOT_FOUND
+        self.asked: list[tuple[str, Any]] = []
+
+    def service(self, call: Any) -> Any:
+        async def refuse(_request: bytes, context: Any) -> bytes:
+            self.asked.append((call.method, dict(context.invocation_metadata()).get("api-key")))
+            if call.method != "/qdrant.Qdrant/HealthCheck":
+                await context.abort(self.code, "secret text")
+            return HealthCheckReply(title="qdrant", version="1.20.0").SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[tuple[Refusing, int]]:
+    handler, server = Refusing(), grpc.aio.server()
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield handler, port
+    await server.stop(None)
+
+
+async def test_over_grpc_refusals_mean_what_they_mean_over_http(
+    server: FakeQdrant, refusing: tuple[Refusing, int]
+) -> None:
+    handler, port = refusing
+    store = await QdrantVectors.open(server.url, key=KEY, grpc_port=port)
+    assert await store.count(ACME) == 0, "no such collection: empty"
+    assert await ask(store, ACME, "emergency") == []
+    for code, said in (
+        (grpc.StatusCode.UNAUTHENTICATED, "TRELLIS_VECTORS_KEY"),
+        (grpc.StatusCode.INTERNAL, "answered 500"),
+        (grpc.StatusCode.UNAVAILABLE, "does not answer"),
+    ):
+        handler.code = code
+        with pytest.raises(Unavailable, match=said) as caught:
+            await store.count(ACME)
+        assert "secret" not in caught.value.detail
+    assert {key for _, key in handler.asked} == {KEY}
+    assert "/qdrant.Points/QueryBatch" in {method for method, _ in handler.asked}
+    await store.close()

@@ -5,9 +5,11 @@ it. Text indexes are kept with plain words, the only ones that local mode search
 """
 
 import asyncio
+import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from typing import Any
 
 import orjson
@@ -29,11 +31,14 @@ class FakeQdrant(FakeVendor):
     trickle_s: float = 0.0
     local: AsyncQdrantClient = field(default_factory=lambda: AsyncQdrantClient(":memory:"))
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    snapshots: dict[str, bytes] = field(default_factory=dict)
 
     def routes(self) -> Iterable[web.RouteDef]:
         one = "/collections/{name}"
         return [
             web.get("/", self.info),
+            web.get("/collections", self.names),
             web.get(one, self.get),
             web.put(one, self.create),
             web.delete(one, self.drop),
@@ -44,6 +49,10 @@ class FakeQdrant(FakeVendor):
             web.post(f"{one}/points/count", self.count_points),
             web.post(f"{one}/points/scroll", self.scroll),
             web.post(f"{one}/points/query/batch", self.query),
+            web.post(f"{one}/snapshots", self.take_snapshot),
+            web.get(one + "/snapshots/{snapshot}", self.fetch_snapshot),
+            web.delete(one + "/snapshots/{snapshot}", self.remove_snapshot),
+            web.post(f"{one}/snapshots/upload", self.put_snapshot),
         ]
 
     async def info(self, request: web.Request) -> web.Response:
@@ -54,15 +63,14 @@ class FakeQdrant(FakeVendor):
         name = await self._collection(request)
         found = (await self.local.get_collection(name)).model_dump(mode="json", exclude_none=True)
         known = {key: {"data_type": schema["type"], "points": 0} for key, schema in self.schemas[name].items()}
+        found["config"]["metadata"] = self.made[name].get("metadata")
         return result(found | {"payload_schema": known})
 
     async def create(self, request: web.Request) -> web.Response:
         name, body = await self._admitted(request), orjson.loads(await request.read())
         if name in self.schemas:
             raise refusal(409, f"Wrong input: Collection `{name}` already exists!")
-        wanted = models.CreateCollection.model_validate(body)
-        await self.local.create_collection(name, vectors_config=wanted.vectors)
-        self.schemas[name] = {}
+        await self._make(name, body)
         return result(True)
 
     async def drop(self, request: web.Request) -> web.Response:
@@ -112,6 +120,45 @@ class FakeQdrant(FakeVendor):
         name, body = await self._collection(request), models.QueryRequestBatch.model_validate(await request.json())
         return result(plain(await self.local.query_batch_points(name, body.searches)))
 
+    async def names(self, request: web.Request) -> web.Response:
+        await self._admitted(request)
+        return result({"collections": [{"name": name} for name in self.schemas]})
+
+    async def take_snapshot(self, request: web.Request) -> web.Response:
+        name = await self._collection(request)
+        points, _ = await self.local.scroll(name, limit=100_000, with_payload=True, with_vectors=True)
+        content = orjson.dumps({"made": self.made[name], "schemas": self.schemas[name], "points": plain(points)})
+        snapshot = f"{name}-1-2026-01-01-00-00-00.snapshot"
+        self.snapshots[snapshot] = content
+        sha256 = hashlib.sha256(content).hexdigest()
+        return result({"name": snapshot, "creation_time": None, "size": len(content), "checksum": sha256})
+
+    async def fetch_snapshot(self, request: web.Request) -> web.Response:
+        await self._collection(request)
+        return answer(self.snapshots[request.match_info["snapshot"]])
+
+    async def remove_snapshot(self, request: web.Request) -> web.Response:
+        await self._collection(request)
+        return result(self.snapshots.pop(request.match_info["snapshot"], None) is not None)
+
+    async def put_snapshot(self, request: web.Request) -> web.Response:
+        name, content = await self._admitted(request), _uploaded(request.headers["Content-Type"], await request.read())
+        if hashlib.sha256(content).hexdigest() != request.query["checksum"]:
+            raise refusal(400, "Wrong input: Snapshot checksum mismatch")
+        found = orjson.loads(content)
+        if name in self.schemas:
+            await self.local.delete_collection(name)
+        await self._make(name, found["made"])
+        self.schemas[name] = found["schemas"]
+        await self.local.create_payload_index(name, "words", PLAIN_WORDS)
+        await self.local.upsert(name, [models.PointStruct(**fields) for fields in map(_point, found["points"])])
+        return result(True)
+
+    async def _make(self, name: str, body: dict[str, Any]) -> None:
+        wanted = models.CreateCollection.model_validate(body)
+        await self.local.create_collection(name, vectors_config=wanted.vectors)
+        self.schemas[name], self.made[name] = {}, body
+
     async def deliver(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         """With `trickle_s`, byte by byte, so long apart."""
         if not self.trickle_s or not isinstance(response, web.Response):
@@ -142,6 +189,17 @@ class FakeQdrant(FakeVendor):
         if name not in self.schemas:
             raise refusal(404, f"Not found: Collection `{name}` doesn't exist!")
         return name
+
+
+def _uploaded(kind: str, body: bytes) -> Any:
+    """The file of a form that has been read already."""
+    message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    (part,) = message.get_payload()
+    return part.get_payload(decode=True)  # type: ignore[union-attr]
+
+
+def _point(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("id", "vector", "payload")}
 
 
 def refusal(status: int, said: str) -> Refused:
