@@ -24,6 +24,7 @@ import orjson
 from app.promotion.command import open_side
 from app.promotion.side import Gate
 from app.settings import Settings, load_settings, load_settings_file
+from tests.chaos.house import TENANT, furnish
 from tests.perf.figures import record
 from tests.perf.promotion_filling import fill_documents, fill_leads
 from tests.perf.promotion_writer import Writer, compared
@@ -34,7 +35,7 @@ from tests.support.redis import running_cluster
 from tests.support.server import ROOT, Server, environment, free_port
 
 DATA = Path(os.environ.get("TRELLIS_DATA", "../shared/data"))
-TENANT, BOT = "local", "library"
+BOT = "library"
 PER_SECOND = 10.0
 BEFORE_S = 15.0
 QUESTIONS = ("How many days of leave do I have?", "What does the Operate plan cost?")
@@ -104,13 +105,18 @@ async def vector_server() -> AsyncIterator[str]:
 
 
 async def prepare(home: Path, leads: int, documents: int) -> str:
-    """The old side, filled; the key of this machine."""
-    with Server(home, free_port(), "--sample", **NO_LIMIT) as server:
+    """The old side, filled; an admin's key."""
+    house = await furnish(home, {}, bots=("handbook",))
+    with Server(home, free_port(), **NO_LIMIT) as server:
         await asyncio.to_thread(server.wait_ready)
+        lead = {"external_id": "first", "name": "Ada", "email": "ada@example.org", "message": "What does it cost?"}
+        path = f"/v1/leads/{(await call(server, '/v1/leads', house.key, lead))['lead']['id']}"
+        while not (await call(server, path, house.key))["decisions"]:
+            await asyncio.sleep(0.1)
         assert await asyncio.to_thread(server.terminate) == 0
     await asyncio.to_thread(fill_leads, home / "trellis.db", leads, leads // 10)
     await fill_documents(load_settings({}, home=home, log_level="ERROR"), TENANT, BOT, documents, DATA)
-    return (home / "local.key").read_text().strip()
+    return house.key
 
 
 async def promote(home: Path, small: Small, *arguments: str) -> dict[str, Any]:
