@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.support.servers import Backends, serving
 
 QUEUE = QueueSpec("work", worker_concurrency=4)
 DEAD_AFTER_S = 3.0
+GRACE_S = 1.0
 
 
 @pytest.fixture
@@ -256,8 +258,8 @@ class Fleet:
         self._log = folder / "log"
         self._hold = folder / "log.hold"
 
-    def worker(self, name: str, dead_after_s: float) -> Child:
-        return Child("tests.support.jobs_child", self._url, name, dead_after_s, self._log)
+    def worker(self, name: str, dead_after_s: float, grace_s: float = 0) -> Child:
+        return Child("tests.support.jobs_child", self._url, name, dead_after_s, self._log, grace_s)
 
     def hold(self) -> None:
         self._hold.touch()
@@ -342,3 +344,27 @@ async def test_a_worker_that_was_frozen_is_fenced_when_it_wakes_and_works_on(
         assert status.result == {"by": "b"}
         frozen.terminate()
     assert [line for line in fleet.lines() if line.startswith("h ")] == ["h first a", "h second a", "h second b"]
+
+
+async def test_a_worker_process_takes_no_more_waits_its_grace_and_hands_over_the_rest(
+    front: tuple[Jobs, Database, Fleet],
+) -> None:
+    jobs, database, fleet = front
+    fleet.hold()
+    with fleet.worker("a", 3600, GRACE_S) as leaving:
+        await asyncio.to_thread(leaving.wait_for_line, "ready")
+        await enqueue(database, jobs, "held", "h")
+        await until(lambda: "h second a" in fleet.lines(), "a is in the second step")
+        asked = time.monotonic()
+        leaving.process.terminate()
+        await asyncio.sleep(GRACE_S / 2)
+        await enqueue(database, jobs, "two_steps", "late")
+        assert await asyncio.to_thread(leaving.process.wait, 30) == 0
+        assert time.monotonic() - asked > GRACE_S
+    # Nobody has to be taken for dead first: both wait for whoever looks next.
+    assert set((await jobs.states(["h", "late"])).values()) == {JobState.QUEUED}
+    fleet.let_go()
+    with fleet.worker("b", 3600) as second:
+        for job_id in ("h", "late"):
+            assert (await reaches(jobs, job_id, JobState.DONE)).result == {"by": "b"}
+        second.terminate()

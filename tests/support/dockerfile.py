@@ -118,7 +118,10 @@ class Build:
             elif step.name == "RUN" and not step.rest.startswith("pip install"):
                 command = self._here(re.sub(r"--mount=\S+\s+", "", step.rest))
                 subprocess.run(
-                    ["bash", "-ec", command], cwd=place, env=environment | dict(self.environment), check=True
+                    ["bash", "-ec", command],
+                    cwd=place,
+                    env=environment | dict(self.environment) | {"UV_QUIET": "1"},
+                    check=True,
                 )
 
     def _here(self, text: str) -> str:

@@ -1,7 +1,8 @@
-"""A worker process for tests: `python -m tests.support.jobs_child URL EXECUTOR DEAD_AFTER_S LOG`.
+"""A worker process for tests: `python -m tests.support.jobs_child URL EXECUTOR DEAD_AFTER_S LOG [GRACE_S]`.
 
 Each step appends `<job id> <step> <executor>` to LOG. The job `two_steps` does two; the job `held` stays in its
-second step while the file `LOG.hold` exists. Prints `ready` once it works; ends on SIGTERM without any grace.
+second step while the file `LOG.hold` exists. Prints `ready` once it works; ends on SIGTERM, after
+GRACE_S seconds at most (0 where not given).
 """
 
 import asyncio
@@ -53,7 +54,7 @@ class Work:
         return [Job("two_steps", QUEUE.name, self.two_steps), Job("held", QUEUE.name, self.held)]
 
 
-async def main(url: str, executor: str, dead_after_s: float, log: Path) -> None:
+async def main(url: str, executor: str, dead_after_s: float, log: Path, grace_s: float = 0) -> None:
     jobs = Jobs(url, metrics=Metrics(CollectorRegistry()), executor_id=executor, dead_after_s=dead_after_s)
     jobs.register(Work(log, executor).jobs(), [QUEUE])
     await jobs.start(worker=True)
@@ -61,11 +62,12 @@ async def main(url: str, executor: str, dead_after_s: float, log: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     print("ready", flush=True)
     await ended.wait()
-    await jobs.stop(0)
+    await jobs.stop(grace_s)
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])))
+        grace_s = float(sys.argv[5]) if len(sys.argv) > 5 else 0
+        asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4]), grace_s))
     except TrellisError as error:
         sys.exit(error.detail)

@@ -106,3 +106,9 @@ class WorkerProcess(Server):
     """`trellis worker` over `home`: jobs, probes and figures."""
 
     command = "worker"
+
+
+class ApiProcess(Server):
+    """`trellis api` over `home`: no worker inside."""
+
+    command = "api"

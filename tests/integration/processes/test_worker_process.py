@@ -14,7 +14,7 @@ from tests.integration.processes.test_ending import furnished
 from tests.support.jobs import until
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import PostgresServer
-from tests.support.server import Server, WorkerProcess, free_port
+from tests.support.server import ApiProcess, Server, WorkerProcess, free_port
 
 LEADS = 5
 
@@ -64,7 +64,7 @@ async def deployment(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIt
         api.mkdir()
         worker.mkdir()
         with (
-            Server(api, free_port(), **more, TRELLIS_WORKER="false") as serving,
+            ApiProcess(api, free_port(), **more) as serving,
             WorkerProcess(worker, free_port(), **more) as working,
         ):
             await asyncio.to_thread(serving.wait_ready)
