@@ -1,12 +1,14 @@
 """One person who leaves something in every store, over HTTP; and a search for what is left of them."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import NullPool, create_engine, inspect
 
 from app.agent.models import ToolMode
 from app.principal import Principal, Role
@@ -39,6 +41,10 @@ class Planted:
             text.lower()
             for text in (self.name, self.email, self.company, self.phone, self.policy, self.claim, *self.words)
         )
+
+
+def path_of(person: str) -> str:
+    return f"/v1/people/{quote(person, safe='')}"
 
 
 async def plant(service: Service, person: Planted) -> None:
@@ -176,15 +182,25 @@ async def erased_for_good(service: Service) -> None:
             await asyncio.sleep(0.05)
 
 
-def tables_with(database: Path, texts: Iterable[str]) -> dict[str, set[str]]:
-    """For each text, the tables of a SQLite file that hold it in any column, the job engine's too."""
-    connection = sqlite3.connect(database)
-    try:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = {name: repr(connection.execute(f'SELECT * FROM "{name}"').fetchall()).lower() for name in names}
-    finally:
-        connection.close()
+def tables_with(url: str, texts: Iterable[str]) -> dict[str, set[str]]:
+    """For each text, the tables of a database that hold it in any column, the job engine's too.
+
+    `url` is SQLAlchemy's; on PostgreSQL with a login that no row policy holds.
+    """
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        found = inspect(connection)
+        places = [(schema, name) for schema in _schemas(url) for name in found.get_table_names(schema)]
+        rows = {
+            name: repr(connection.exec_driver_sql(f'SELECT * FROM {schema}."{name}"').all()).lower()
+            for schema, name in places
+        }
+    assert len(rows) > 50
     return {text: {name for name, said in rows.items() if text in said} for text in texts}
+
+
+def _schemas(url: str) -> tuple[str, ...]:
+    return ("main",) if url.startswith("sqlite") else ("public", "dbos")
 
 
 def files_with(folder: Path, texts: Iterable[str]) -> dict[str, set[str]]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from app.cache.connection import connect
 from app.cache.marks import RedisMarks
 from app.settings import Settings
 from app.storage.db import Database
 from app.storage.postgres import ServerPool
+from tests.support.fakes.qdrant import KEY, FakeQdrant
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
 from tests.support.postgres import PostgresServer, Replica
 from tests.support.redis import RunningCluster
@@ -85,7 +87,23 @@ def server_settings(servers: Servers) -> Iterator[Backends]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def beside() -> Iterator[BlockingPortal]:
+    """An event loop in a thread of its own, for servers that must answer whatever the test's own loop does."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture
+def qdrant_settings(beside: BlockingPortal) -> Iterator[Backends]:
+    """Qdrant's API by the fake over the embedded engine: no package manager here has the server."""
+    with beside.wrap_async_context_manager(FakeQdrant()) as fake:
+        yield {"vectors_url": fake.url, "vectors_key": KEY}
+
+
 @pytest.fixture(params=["embedded", "servers"])
 def backends(request: pytest.FixtureRequest) -> Backends:
     """What names the backends: both sets, and every contract holds on both."""
-    return {} if request.param == "embedded" else dict(request.getfixturevalue("server_settings"))
+    if request.param == "embedded":
+        return {}
+    return request.getfixturevalue("server_settings") | request.getfixturevalue("qdrant_settings")

@@ -1,115 +1,20 @@
 """A person who left something in every store: given out whole, erased whole, and nobody else with them."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from app.errors import NotFound, Unavailable
-from app.governance.audit import verify
-from app.governance.people import Alias, Kind, person_mark
 from app.jobs.port import JobState, JobStatus
 from app.memory import Turn
 from app.principal import Role
-from app.web.signing import signing_key
 from tests.support.claims import a_member
-from tests.support.people import ADMIN, Planted, erased_for_good, files_with, plant, tables_with
-from tests.support.redis import RedisServer
+from tests.support.people import ADMIN, Planted, erased_for_good, path_of
 from tests.support.service import TENANT, WAIT_S, Service, lead, running
 
 PERSON = Planted()
-STORES = {
-    "leads",
-    "claims",
-    "treatments",
-    "clients",
-    "team_questions",
-    "chat",
-    "integrations",
-    "decisions",
-    "writes",
-    "idempotency_keys",
-    "memory",
-    "tastes",
-}
-COUNTERS = "trellis:limits:"
 pytestmark = pytest.mark.timeout(180)
-
-
-def path_of(person: str) -> str:
-    return f"/v1/people/{quote(person, safe='')}"
-
-
-async def test_a_planted_person_is_in_every_store_and_then_in_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    home = made(tmp_path)
-    async with running(home, erase_again_s=0) as service:
-        await plant(service, PERSON)
-        await assert_export_is_whole(service)
-        gone = await service.client.delete(path_of(PERSON.email))
-        assert gone.status_code == 200, gone.text
-        counts = gone.json()["erased"]
-        assert {name for name, count in counts.items() if count} >= STORES | {"answers", "jobs"}
-        again = (await service.client.delete(path_of(PERSON.email))).json()
-        assert set(again["erased"].values()) == {0}
-        assert (await service.client.delete(path_of(PERSON.user_id))).json() == again
-        await erased_for_good(service)
-        assert (await service.client.get(path_of(PERSON.email))).json()["stores"] == {name: [] for name in counts}
-        await assert_tombstone(service, counts)
-        assert not any(tables_with(home / "trellis.db", PERSON.told).values())
-        assert tables_with(home / "trellis.db", [PERSON.user_id])[PERSON.user_id] <= {"audit_entries"}
-        assert await service.container.db.forget_deleted()
-        assert not any(files_with(home, PERSON.told).values())
-        logged = "".join(capfd.readouterr()).lower()
-        assert not [text for text in PERSON.told if text in logged]
-    assert not any(files_with(home, PERSON.told).values())
-
-
-async def assert_export_is_whole(service: Service) -> None:
-    by_email = (await service.client.get(path_of(PERSON.email.upper()))).json()
-    by_user = (await service.client.get(path_of(PERSON.user_id))).json()
-    assert by_email["stores"].keys() == by_user["stores"].keys()
-    assert {name for name, rows in by_email["stores"].items() if rows} == STORES
-    assert by_email["aliases"] == by_user["aliases"]
-    text = str(by_user["stores"]).lower()
-    assert not [told for told in PERSON.told if told not in text]
-
-
-async def assert_tombstone(service: Service, counts: dict[str, int]) -> None:
-    entries = [row for row in await service.rows("audit_entries") if row["action"] == "person.erased"]
-    secret = signing_key(service.container.settings)
-    mark = person_mark(secret, TENANT, Alias(Kind.EMAIL, PERSON.email.lower()))
-    assert mark in entries[0]["data"]
-    assert f'"leads":{counts["leads"]}' in entries[0]["data"]
-    assert not [text for text in PERSON.told if text in str(entries).lower()]
-    async with service.container.db.operator_reading() as session:
-        assert (await verify(session)).ok
-
-
-async def test_nothing_is_left_in_redis(tmp_path: Path, redis_server: RedisServer) -> None:
-    async with running(made(tmp_path), erase_again_s=0, redis_url=redis_server.url) as service:
-        await plant(service, PERSON)
-        held = in_redis(redis_server)
-        assert set(PERSON.words[2:]) <= held
-        assert (await service.client.delete(path_of(PERSON.email))).status_code == 200
-        assert not in_redis(redis_server)
-
-
-def in_redis(server: RedisServer) -> set[str]:
-    """Those of the person's texts that any key or value holds; counters of rate limits go by themselves in minutes."""
-    client = server.client()
-    read: dict[str, Callable[[str], Any]] = {
-        "string": client.get,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "set": client.smembers,
-        "zset": lambda key: client.zrange(key, 0, -1),
-        "hash": client.hgetall,
-        "stream": client.xrange,
-    }
-    text = str([(key, read[client.type(key)](key)) for key in client.scan_iter() if COUNTERS not in key]).lower()
-    return {told for told in (*PERSON.told, PERSON.user_id) if told in text}
 
 
 async def test_work_under_way_ends_cleanly_and_what_it_left_goes_too(tmp_path: Path) -> None:

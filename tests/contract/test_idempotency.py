@@ -1,30 +1,18 @@
-"""Idempotency and keys on PostgreSQL, where requests really run side by side."""
+"""Requests with the same key, many at once: one effect and one answer, embedded and on servers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from app.governance.keys import KeyRing
-from app.governance.models_keys import ApiKey, Tenant
 from app.http.idempotency import Answer, Claim, InFlight, Repeats
-from app.http.models import IdempotencyKey
-from app.storage.base import Base
 from app.storage.db import Database
-from app.storage.postgres import ServerPool
 from tests.support.http_app import Container, build, client_of, do_effect, effects, key_for
-
-pytest_plugins = ("tests.support.postgres",)
-TABLES = [model.__table__ for model in (Tenant, ApiKey, IdempotencyKey)]
 
 
 @pytest.fixture
-async def db(fresh_postgres_url: str) -> AsyncIterator[Database]:
-    database = Database(fresh_postgres_url, pool=ServerPool(size=20))
-    async with database.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all, tables=TABLES)
-    yield database
-    await database.close()
+def db(database: Database) -> Database:
+    return database
 
 
 @pytest.fixture
