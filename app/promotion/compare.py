@@ -1,144 +1,147 @@
-"""Whether two sides have the same rows: checksums of chunks, of which only those that change are made again."""
+"""Whether two sides have the same rows: each is read once on both, and again only where it has changed since."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import orjson
 
 from app.errors import Conflict
-from app.promotion.side import Key, Range, Row, Snapshot
+from app.promotion.side import Key, Row, Snapshot, parts
 from app.promotion.steps import Progress
 from app.promotion.tables import MovedTable
-from app.promotion.values import added, checksum, digest, key_of
+from app.promotion.values import DIGEST_BYTES, MODULUS, digest, key_of
 
-SPLIT: Final = 2
-"""A chunk that grew to so many pages becomes several."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rows of a range of keys, which ends with `high` (None: open). The sums are of both sides."""
-
-    high: Key | None
-    rows: int
-    here: int
-    there: int
-
-
-@dataclass(slots=True)
-class Chunks:
-    """Of one table, in the order of the source's keys, without a gap."""
-
-    table: MovedTable
-    found: list[Chunk] = field(default_factory=list)
-    dirty: set[int] = field(default_factory=set)
-
-    @property
-    def complete(self) -> bool:
-        return bool(self.found) and self.found[-1].high is None
-
-    @property
-    def bounds(self) -> list[Key]:
-        return [chunk.high for chunk in self.found if chunk.high is not None]
-
-    def low(self, place: int) -> Key | None:
-        return self.found[place - 1].high if place else None
+_ENTRY: Final = np.dtype([("mark", "<u8"), ("digest", f"V{DIGEST_BYTES}")])
+_NONE: Final = np.empty(0, _ENTRY)
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A table at the switch, the same on both sides."""
+    """A table at the switch, the same on both sides. `checksum`: the sum of its rows' digests modulo 2**128 in hex,
+    which does not depend on their order (AdHash: Bellare and Micciancio, 1997)."""
 
     table: str
     rows: int
     checksum: str
 
 
+class Digests:
+    """Of a table's rows: 24 bytes for each, so that the sum can follow a row that changes without the others."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.total = 0
+        self._content = bytearray()
+        self._read: np.ndarray[Any, Any] = _NONE
+        self._marks: np.ndarray[Any, Any] = _NONE["mark"]
+        self._changed: dict[int, int | None] = {}
+
+    def add(self, found: Mapping[Key, int]) -> None:
+        """Rows that are read for the first time."""
+        for key, value in found.items():
+            self._content += _mark(key).to_bytes(8, "little") + value.to_bytes(DIGEST_BYTES, "little")
+        self.rows += len(found)
+        self.total = (self.total + sum(found.values())) % MODULUS
+
+    def seal(self) -> None:
+        """All have been read."""
+        read = np.frombuffer(bytes(self._content), _ENTRY)
+        self._content.clear()
+        self._read = read[np.argsort(read["mark"], kind="stable")]
+        self._marks = np.ascontiguousarray(self._read["mark"])
+
+    def change(self, key: Key, value: int | None) -> None:
+        """None: the row is no more."""
+        mark = _mark(key)
+        before = self._changed[mark] if mark in self._changed else self._first(mark)
+        self._changed[mark] = value
+        self.rows += (value is not None) - (before is not None)
+        self.total = (self.total + (value or 0) - (before or 0)) % MODULUS
+
+    def _first(self, mark: int) -> int | None:
+        place = int(np.searchsorted(self._marks, np.uint64(mark)))
+        if place == len(self._marks) or int(self._marks[place]) != mark:
+            return None
+        return int.from_bytes(self._read["digest"][place].tobytes(), "little")
+
+
+def _mark(key: Key) -> int:
+    return int.from_bytes(blake2b(orjson.dumps(key), digest_size=8).digest(), "little")
+
+
 class Comparison:
     """Of all tables. Raises Conflict for a table that differs, naming a row."""
 
     def __init__(self, tables: Sequence[MovedTable]) -> None:
-        self._chunks = {table: Chunks(table) for table in tables}
         self.verified: tuple[Verified, ...] = ()
+        self._found = {table: Digests() for table in tables}
+        self._left = list(tables)
+        self._after: Key | None = None
+        self._dirty: dict[MovedTable, set[Key]] = {}
 
     @property
     def complete(self) -> bool:
-        return all(chunks.complete for chunks in self._chunks.values())
+        return not self._left
 
     async def go_on(self, here: Snapshot, there: Snapshot, until: float, progress: Progress) -> None:
-        """Reads both sides on, for as long; then what was read before and has changed since."""
-        for place, chunks in enumerate(self._chunks.values()):
-            while not chunks.complete:
-                chunks.found.append(await _chunk(chunks.table, Range(chunks.low(len(chunks.found))), here, there))
-                if time.monotonic() > until:
-                    return
-            progress("compare", place + 1, len(self._chunks))
-        await self.again(here, there)
+        """Reads both sides on, for as long, and one page at least."""
+        while self._left:
+            table = self._left[0]
+            rows = await here.page(table, self._after, table.page_rows)
+            self._found[table].add(await _same(table, rows, there))
+            self._after = key_of(table, rows[-1]) if rows else None
+            if len(rows) < table.page_rows:
+                self._found[table].seal()
+                self._after = None
+                self._left.pop(0)
+                progress("compare", len(self._found) - len(self._left), len(self._found))
+            if time.monotonic() > until:
+                return
 
-    async def dirty(self, here: Snapshot, changed: Mapping[MovedTable, Sequence[Key]]) -> None:
-        """Notes which chunks these rows are in."""
+    def dirty(self, changed: Mapping[MovedTable, Sequence[Key]]) -> None:
+        """Notes that these rows have changed."""
         for table, keys in changed.items():
-            chunks = self._chunks[table]
-            if chunks.found:
-                places = await here.places(table, keys, chunks.bounds)
-                chunks.dirty.update(place for place in places if place < len(chunks.found))
+            self._dirty.setdefault(table, set()).update(keys)
 
     async def again(self, here: Snapshot, there: Snapshot) -> None:
-        """Reads the chunks that have changed."""
-        for chunks in self._chunks.values():
-            # From the last one: a chunk that is split moves those after it.
-            for place in sorted(chunks.dirty, reverse=True):
-                chunks.found[place : place + 1] = await _chunks(chunks, place, here, there)
-            chunks.dirty.clear()
+        """Reads the rows that have changed, of the tables that have been read."""
+        for table in [table for table in self._dirty if table not in self._left]:
+            for keys in parts(list(self._dirty[table]), table.page_rows):
+                found = await _same(table, await here.rows(table, keys), there, keys)
+                for key in keys:
+                    self._found[table].change(key, found.get(key))
+            del self._dirty[table]
 
     async def counted(self, here: Snapshot, there: Snapshot) -> None:
-        """What the chunks say is all that either side has."""
+        """What was read is all that either side has."""
         verified = []
-        for table, chunks in self._chunks.items():
-            rows = sum(chunk.rows for chunk in chunks.found)
+        for table, found in self._found.items():
             counts = await here.count(table), await there.count(table)
-            if counts != (rows, rows):
+            if counts != (found.rows, found.rows):
                 raise Conflict(
                     f"The table {table.name} has {counts[0]} rows on the side that is left and {counts[1]} on the "
-                    f"other, where {rows} were compared: run the same command again."
+                    f"other, where {found.rows} were compared: run the same command again."
                 )
-            verified.append(Verified(table.name, rows, f"{added(chunk.here for chunk in chunks.found):032x}"))
+            verified.append(Verified(table.name, found.rows, f"{found.total:032x}"))
         self.verified = tuple(verified)
 
 
-async def _chunks(chunks: Chunks, place: int, here: Snapshot, there: Snapshot) -> list[Chunk]:
-    """A chunk read again, as several where it has grown."""
-    high, low, made = chunks.found[place].high, chunks.low(place), list[Chunk]()
-    while True:
-        chunk = await _chunk(chunks.table, Range(low, high), here, there)
-        made.append(chunk)
-        if chunk.high == high:
-            return made
-        low = chunk.high
-
-
-async def _chunk(table: MovedTable, within: Range, here: Snapshot, there: Snapshot) -> Chunk:
-    """The first rows of a range, on both sides; it ends with the range where there are few."""
-    rows = await here.page(table, within, table.page_rows * SPLIT)
-    if len(rows) < table.page_rows * SPLIT:
-        high = within.high
-    else:
-        rows = rows[: table.page_rows]
-        high = key_of(table, rows[-1])
-    others = await there.rows(table, [key_of(table, row) for row in rows]) if rows else []
-    sums = checksum(table, rows), checksum(table, others)
-    if sums[0] != sums[1]:
-        raise _difference(table, rows, others)
-    return Chunk(high, len(rows), *sums)
-
-
-def _difference(table: MovedTable, here: Sequence[Row], there: Sequence[Row]) -> Conflict:
-    digests = {key_of(table, row): digest(table, row) for row in there}
-    first = next(
-        key for key in (key_of(table, row) for row in here if digests.get(key_of(table, row)) != digest(table, row))
-    )
-    what = "is not the same" if first in digests else "is missing"
-    return Conflict(
-        f"The row {table.name}/{'/'.join(map(str, first))} {what} on the side that is moved to: something else wrote "
-        "there, or the change log was taken away. Start again on an empty database."
-    )
+async def _same(
+    table: MovedTable, rows: Sequence[Row], there: Snapshot, keys: Sequence[Key] | None = None
+) -> dict[Key, int]:
+    """The digests of rows of the source, which must be those of the rows with these keys on the other side."""
+    found = {key_of(table, row): digest(table, row) for row in rows}
+    asked = list(found) if keys is None else keys
+    others = {key_of(table, row): digest(table, row) for row in await there.rows(table, asked)} if asked else {}
+    if found != others:
+        key = next(key for key in (*found, *others) if found.get(key) != others.get(key))
+        what = "is missing" if key not in others else "is not the same" if key in found else "should not be"
+        raise Conflict(
+            f"The row {table.name}/{'/'.join(map(str, key))} {what} on the side that is moved to: something else wrote "
+            "there, or the change log was taken away. Start again on an empty database."
+        )
+    return found

@@ -8,13 +8,13 @@ harm, since it only says which rows to look at.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.promotion.compare import Comparison
-from app.promotion.side import Changes, Key, Range, Side, Snapshot, Writing
+from app.promotion.side import Changes, Key, Side, Snapshot, Writing, parts
 from app.promotion.steps import Progress
-from app.promotion.tables import PAGE_ROWS, MovedTable
+from app.promotion.tables import MovedTable
 from app.promotion.values import key_of
 
 ROUND_S: Final = 20.0
@@ -73,12 +73,12 @@ class Moving:
     async def _copy_table(self, snapshot: Snapshot, table: MovedTable, done: list[str], after: Key | None) -> Any:
         """Yields the last key after each page, None after the last."""
         total = await snapshot.count(table)
-        rows = await snapshot.page(table, Range(after), table.page_rows)
+        rows = await snapshot.page(table, after, table.page_rows)
         while True:
             last = len(rows) < table.page_rows
             after = key_of(table, rows[-1]) if rows else after
             # The next page is read while this one is written.
-            upcoming = None if last else asyncio.create_task(snapshot.page(table, Range(after), table.page_rows))
+            upcoming = None if last else asyncio.create_task(snapshot.page(table, after, table.page_rows))
             try:
                 async with self.target.writing() as writing:
                     if rows:
@@ -94,7 +94,7 @@ class Moving:
             rows = following
 
     async def keep_up(self) -> None:
-        """Until a round is quick, or is no quicker for all the rounds: then the switch will say that it takes too long."""
+        """Until a round is quick; where none of many is, the switch will say that it takes too long."""
         self._begun = {table.name for table in self.tables}
         for _ in range(ROUNDS):
             started = time.monotonic()
@@ -133,7 +133,7 @@ class Moving:
         if wanted:
             async with self.target.writing() as writing:
                 await self._apply(snapshot, writing, wanted)
-            await self.comparison.dirty(snapshot, wanted)
+            self.comparison.dirty(wanted)
         await self.source.forget(changes)
         self.figures.applied += changes.entries
 
@@ -149,20 +149,15 @@ class Moving:
                 await writing.remove(table, gone)
         for table, keys in there.items():
             await writing.park(table, list(keys))
-            for part in _parts(list(keys), table.page_rows):
+            for part in parts(list(keys), table.page_rows):
                 await writing.put(table, await snapshot.rows(table, part))
 
 
 async def _existing(snapshot: Snapshot, table: MovedTable, keys: Sequence[Key]) -> dict[Key, None]:
     found: dict[Key, None] = {}
-    for part in _parts(keys, table.page_rows):
+    for part in parts(keys, table.page_rows):
         found |= dict.fromkeys(key_of(table, row) for row in await snapshot.rows(table, part))
     return found
-
-
-def _parts(keys: Sequence[Key], size: int = PAGE_ROWS) -> Iterator[Sequence[Key]]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
 
 
 def _key(value: Any) -> Key | None:

@@ -16,7 +16,7 @@ from app.jobs.tables import HAND_OVER, JOBS, RUNNING
 from app.principal import EVERY_TENANT
 from app.promotion import postgres_triggers as triggers
 from app.promotion.postgres_triggers import full_name
-from app.promotion.side import Changes, Gate, Key, Range, Row
+from app.promotion.side import Changes, Gate, Key, Row
 from app.promotion.tables import MovedTable
 from app.promotion.values import row_name
 from app.storage.postgres import CONNECT_S, TENANT
@@ -52,9 +52,9 @@ class _Types:
     def __init__(self, found: Mapping[tuple[str, str], str]) -> None:
         self._found = found
 
-    def keys(self, table: MovedTable, first: int = 1) -> str:
-        """`unnest(...)` over one array for each column of the key, as parameters from `first` on."""
-        arrays = (f"${first + place}::{self._found[table.name, column]}[]" for place, column in enumerate(table.key))
+    def keys(self, table: MovedTable) -> str:
+        """`unnest(...)` over one array for each column of the key, as parameters."""
+        arrays = (f"${place}::{self._found[table.name, column]}[]" for place, column in enumerate(table.key, start=1))
         return f"unnest({', '.join(arrays)})"
 
 
@@ -78,16 +78,12 @@ class PostgresSnapshot:
             found.setdefault(name, []).append(tuple(orjson.loads(key)))
         return Changes(entries, found, (last, seen))
 
-    async def page(self, table: MovedTable, within: Range, limit: int) -> Sequence[Row]:
-        key, values, bounds = _names(table.key), [limit], []
-        for sign, bound in ((">", within.low), ("<=", within.high)):
-            if bound is not None:
-                marks = ", ".join(f"${len(values) + place}" for place in range(1, len(bound) + 1))
-                bounds.append(f"({key}) {sign} ({marks})")
-                values += bound
-        where = " AND ".join(bounds) or "true"
-        query = f"SELECT {_names(table.columns)} FROM {full_name(table)} WHERE {where} ORDER BY {key} LIMIT $1"  # noqa: S608
-        return [tuple(row) for row in await self._connection.fetch(query, *values)]
+    async def page(self, table: MovedTable, after: Key | None, limit: int) -> Sequence[Row]:
+        key = _names(table.key)
+        marks = ", ".join(f"${place}" for place in range(2, 2 + len(table.key)))
+        where = f"WHERE ({key}) > ({marks})" if after is not None else ""
+        query = f"SELECT {_names(table.columns)} FROM {full_name(table)} {where} ORDER BY {key} LIMIT $1"  # noqa: S608
+        return [tuple(row) for row in await self._connection.fetch(query, limit, *(after or ()))]
 
     async def rows(self, table: MovedTable, keys: Sequence[Key]) -> Sequence[Row]:
         query = (
@@ -98,19 +94,6 @@ class PostgresSnapshot:
 
     async def count(self, table: MovedTable) -> int:
         return int(await self._connection.fetchval(f"SELECT count(*) FROM {full_name(table)}"))  # noqa: S608
-
-    async def places(self, table: MovedTable, keys: Sequence[Key], bounds: Sequence[Key]) -> Sequence[int]:
-        # The order of texts is this database's own, so it is the one to be asked.
-        many = len(table.key)
-        names = [f"k{place}" for place in range(many)]
-        asked, bound = (", ".join(f"{who}.{name}" for name in names) for who in ("asked", "bound"))
-        query = (
-            f"SELECT (SELECT count(*) FROM {self._types.keys(table, 1 + many)} AS bound ({', '.join(names)}) "  # noqa: S608
-            f"WHERE ({bound}) < ({asked})) FROM {self._types.keys(table)} "
-            f"WITH ORDINALITY AS asked ({', '.join(names)}, nth) ORDER BY nth"
-        )
-        found = await self._connection.fetch(query, *_columns(table, keys), *_columns(table, bounds))
-        return [int(row[0]) for row in found]
 
 
 class PostgresWriting:

@@ -1,6 +1,6 @@
 """What a promotion asks of a database, whichever it is, and in whichever direction rows move."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,12 +39,10 @@ class Changes:
     mark: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Keys above `low` up to `high`, in the order of the side that is asked. None: from the first, to the last."""
-
-    low: Key | None = None
-    high: Key | None = None
+def parts(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
+    """So many at a time."""
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
 
 
 class Snapshot(Protocol):
@@ -52,8 +50,8 @@ class Snapshot(Protocol):
 
     async def changes(self) -> Changes: ...
 
-    async def page(self, table: MovedTable, within: Range, limit: int) -> Sequence[Row]:
-        """The first rows of a range, in the order of their keys."""
+    async def page(self, table: MovedTable, after: Key | None, limit: int) -> Sequence[Row]:
+        """The rows that follow a key (None: the first ones), in this side's order of keys."""
         ...
 
     async def rows(self, table: MovedTable, keys: Sequence[Key]) -> Sequence[Row]:
@@ -61,10 +59,6 @@ class Snapshot(Protocol):
         ...
 
     async def count(self, table: MovedTable) -> int: ...
-
-    async def places(self, table: MovedTable, keys: Sequence[Key], bounds: Sequence[Key], /) -> Sequence[int]:
-        """For each key, how many of the bounds (ascending in this side's order) lie before it."""
-        ...
 
 
 class Writing(Protocol):

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import time
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import orjson
 from app.errors import ConfigError, InvalidInput, TrellisError, Unavailable
 from app.jobs.tables import HAND_OVER, JOBS, RUNNING
 from app.promotion import sqlite_triggers as triggers
-from app.promotion.side import Changes, Gate, Key, Range, Row
+from app.promotion.side import Changes, Gate, Key, Row, parts
 from app.promotion.tables import MovedTable
 from app.promotion.values import FROM_SQLITE, TO_SQLITE, converted, converters, row_name
 from app.storage.db import SQLITE_BUSY_TIMEOUT_S
@@ -51,11 +50,6 @@ def _json(keys: Sequence[Key]) -> str:
     return orjson.dumps(keys).decode()
 
 
-def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        yield keys[start : start + KEYS_AT_ONCE]
-
-
 async def _in_thread(work: Callable[..., Result], *args: Any) -> Result:
     """Also where the caller is cancelled, nothing goes on using a connection after this."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *args))
@@ -82,18 +76,16 @@ class SqliteSnapshot:
             found.setdefault(name, []).append(tuple(orjson.loads(key)))
         return Changes(entries, found, mark)
 
-    async def page(self, table: MovedTable, within: Range, limit: int) -> Sequence[Row]:
-        key, marks = _names(table.key), _marks(len(table.key))
-        bounds = [(sign, key_) for sign, key_ in ((">", within.low), ("<=", within.high)) if key_ is not None]
-        where = " AND ".join(f"({key}) {sign} ({marks})" for sign, _ in bounds) or "true"
-        query = f"SELECT {_names(table.columns)} FROM {table.name} WHERE {where} ORDER BY {key} LIMIT ?"  # noqa: S608
-        values = [part for _, key_ in bounds for part in key_]
-        return await _in_thread(self._rows, table, query, [*values, limit])
+    async def page(self, table: MovedTable, after: Key | None, limit: int) -> Sequence[Row]:
+        key = _names(table.key)
+        where = f"WHERE ({key}) > ({_marks(len(table.key))})" if after is not None else ""
+        query = f"SELECT {_names(table.columns)} FROM {table.name} {where} ORDER BY {key} LIMIT ?"  # noqa: S608
+        return await _in_thread(self._rows, table, query, [*(after or ()), limit])
 
     async def rows(self, table: MovedTable, keys: Sequence[Key]) -> Sequence[Row]:
         query = f"SELECT {_names(table.columns)} FROM {table.name} WHERE {_keys_in(table)}"  # noqa: S608
         found: list[Row] = []
-        for part in _parts(keys):
+        for part in parts(keys, KEYS_AT_ONCE):
             found += await _in_thread(self._rows, table, query, [_json(part)])
         return found
 
@@ -104,10 +96,6 @@ class SqliteSnapshot:
     async def count(self, table: MovedTable) -> int:
         query = f"SELECT count(*) FROM {table.name}"  # noqa: S608
         return int((await _in_thread(lambda: self._connection.execute(query).fetchone()))[0])
-
-    async def places(self, _table: MovedTable, keys: Sequence[Key], bounds: Sequence[Key]) -> Sequence[int]:
-        # Texts are compared by their bytes in UTF-8, which is the order of Python's code points.
-        return [bisect_left(bounds, key) for key in keys]
 
 
 class SqliteWriting:
@@ -141,7 +129,7 @@ class SqliteWriting:
 
     async def remove(self, table: MovedTable, keys: Sequence[Key]) -> None:
         statement = f"DELETE FROM {table.name} WHERE {_keys_in(table)}"  # noqa: S608
-        for part in _parts(keys):
+        for part in parts(keys, KEYS_AT_ONCE):
             await _in_thread(self._connection.execute, statement, [_json(part)])
 
     async def note(self, name: str, value: Any) -> None:

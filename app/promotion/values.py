@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -14,8 +14,8 @@ from app.promotion.side import Key, Row
 from app.promotion.tables import Kind, MovedTable
 
 Convert = Callable[[Any], Any]
-_DIGEST_BYTES: Final = 16
-_MODULUS: Final = 1 << 8 * _DIGEST_BYTES
+DIGEST_BYTES: Final = 16
+MODULUS: Final = 1 << 8 * DIGEST_BYTES
 _EXACT: Final = 1 << 53
 # JSONB writes out what a float says with an exponent, and knows no minus zero: texts with such numbers are looked at.
 _UNUSUAL: Final = re.compile(r"\d{16}|\d[eE]|-0")
@@ -87,7 +87,7 @@ def _canonical_float(value: float) -> float | list[str]:
 _CANONICAL: Final[dict[Kind, Convert]] = {
     Kind.JSON: _canonical_json,
     Kind.FLOAT: _canonical_float,
-    Kind.BYTES: lambda value: blake2b(value, digest_size=_DIGEST_BYTES).hexdigest(),
+    Kind.BYTES: lambda value: blake2b(value, digest_size=DIGEST_BYTES).hexdigest(),
 }
 
 
@@ -103,18 +103,8 @@ def digest(table: MovedTable, row: Row) -> int:
         raise InvalidInput(
             f"The row {row_name(table, row)} cannot be moved: it holds a value that PostgreSQL does not keep ({error})."
         ) from None
-    return int.from_bytes(blake2b(content, digest_size=_DIGEST_BYTES).digest(), "big")
+    return int.from_bytes(blake2b(content, digest_size=DIGEST_BYTES).digest(), "big")
 
 
 def row_name(table: MovedTable, row: Row) -> str:
     return f"{table.name}/{'/'.join(str(part) for part in key_of(table, row))}"
-
-
-def checksum(table: MovedTable, rows: Iterable[Row]) -> int:
-    """Of a set of rows, in whatever order they come: the sum of their digests modulo 2**128 (AdHash: Bellare and
-    Micciancio, 1997). Sums of parts add up to the sum of the whole."""
-    return sum(digest(table, row) for row in rows) % _MODULUS
-
-
-def added(sums: Iterable[int]) -> int:
-    return sum(sums) % _MODULUS

@@ -20,7 +20,9 @@ from tests.support.postgres import PostgresServer
 from tests.support.server import ROOT, Server, environment, free_port, trellis
 
 FILLED = 6_000
-KILLS = 6
+BEFORE_THE_SWITCH = ("copy answer", "copy leads", "copy lead_events", "copy workflow", "compare")
+IN_THE_SWITCH = 3
+PAUSE_S = 0.05
 SWITCH_S = 5.0
 
 
@@ -66,11 +68,12 @@ class Writer:
                 )
             except urllib.error.HTTPError as error:
                 self.refusals.add(f"{error.code} {json.load(error)['type']}")
-                time.sleep(0.05)
+                time.sleep(PAUSE_S)
             except OSError:
-                time.sleep(0.05)
+                time.sleep(PAUSE_S)
             else:
-                self.acknowledged[name] = found["id"]
+                self.acknowledged[name] = found["lead"]["id"]
+                time.sleep(PAUSE_S)
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +108,13 @@ def start_move(home: Path, target: Path, *arguments: str) -> "subprocess.Popen[s
     )
 
 
-def killed_move(home: Path, target: Path, chance: random.Random, *arguments: str) -> None:
-    """Ended by SIGKILL a moment after it has begun with one of its first so many things."""
+def killed_move(home: Path, target: Path, chance: random.Random, first: str, *arguments: str) -> None:
+    """Ended by SIGKILL a moment after it said that it begins with this."""
     process = start_move(home, target, *arguments)
     assert process.stdout is not None
-    for _ in range(chance.randrange(1, 75)):
-        if not process.stdout.readline():
-            break
-    time.sleep(chance.uniform(0, 0.4))
+    while (line := process.stdout.readline()) and not line.startswith(first):
+        pass
+    time.sleep(chance.uniform(0, 0.3))
     process.kill()
     process.communicate(timeout=20)
 
@@ -135,9 +137,11 @@ def test_no_acknowledged_write_is_lost_or_doubled_on_the_way_up_and_back(
         fill(home / "trellis.db")
         with Writer(old, (home / "local.key").read_text().strip()) as writer:
             writer.wait_for(10)
-            for _ in range(KILLS):
-                killed_move(home, target, chance)
+            for first in BEFORE_THE_SWITCH:
+                killed_move(home, target, chance, first)
                 writer.wait_for(5)
+            for _ in range(IN_THE_SWITCH):
+                killed_move(home, target, chance, "catch up")
             up = whole_move(home, target)
             with Server(home, free_port(), TRELLIS_PHASE="small", TRELLIS_EXECUTOR_ID="new-1", **url) as new:
                 new.wait_ready()
@@ -147,7 +151,7 @@ def test_no_acknowledged_write_is_lost_or_doubled_on_the_way_up_and_back(
                 writer.server = new
                 writer.wait_for(40)
                 assert old.terminate() == 0
-                killed_move(home, target, chance, "back")
+                killed_move(home, target, chance, "catch up", "back")
                 back = whole_move(home, target, "back")
                 time.sleep(0.2)
                 new.terminate()

@@ -85,7 +85,7 @@ def one_write() -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(25))
 @given(
     writes=st.lists(one_write(), min_size=1, max_size=60),
     every=st.integers(1, 3),
@@ -109,7 +109,7 @@ def test_writes_between_any_two_steps_end_in_the_same_rows(writes: Sequence[str]
         assert rows(new) == rows(old)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(25))
 @given(life=st.integers(1, 130), second=st.integers(1, 60), writes=st.lists(one_write(), max_size=10))
 def test_a_run_after_a_kill_at_any_call_goes_on(life: int, second: int, writes: Sequence[str]) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
