@@ -21,7 +21,7 @@ OPEN_TO_USERS = {
     ("GET", "/v1/claims/chat/streams/{stream_id}"),
 }
 """What gives a user their own. A new address is added here once somebody has looked at whose data it shows."""
-WITHOUT_KEY = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+WITHOUT_KEY = {("GET", "/healthz"), ("GET", "/startupz"), ("GET", "/readyz"), ("GET", "/metrics")}
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 

@@ -158,7 +158,7 @@ def wait_ready(server: "subprocess.Popen[str]", settings: Settings) -> None:
 
 def test_what_was_left_out_is_needed_by_nothing_that_runs(image: Path) -> None:
     imports = (
-        "import app.cli, app.mcp.bridge, app.knowledge.qdrant, app.messages.kafka, pyarrow.parquet, numpy.testing, "
+        "import app.mcp.bridge, app.knowledge.qdrant, app.messages.kafka, pyarrow.parquet, numpy.testing, "
         "scipy.optimize, sklearn.linear_model; import pyarrow as a, io; "
         "pyarrow.parquet.write_table(a.table({'n': [1]}), io.BytesIO())"
     )
