@@ -13,7 +13,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands import AsyncCoreCommands
-from redis.exceptions import ClusterDownError, ConnectionError, RedisError
+from redis.exceptions import ClusterDownError, ConnectionError, RedisClusterException, RedisError
 
 from app.errors import ConfigError
 
@@ -28,6 +28,8 @@ LOOK_S: Final = 0.5
 # Each takes a connection, and a pool that is empty counts as a server that is down.
 AT_ONCE: Final = 32
 SCHEMES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel")
+# A cluster that cannot be reached is no RedisError to redis-py.
+FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 # What is asked of the one server, and of a cluster whose nodes are not known.
 WHOLE: Final = ""
 
@@ -158,7 +160,7 @@ class RedisLink:
             for number in numbers:
                 node: Any = self.client.get_node_from_key(commands.key(number))
                 places.setdefault(node.name, []).append(number)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._pause(WHOLE, error)
             raise RedisAway from error
         return places
@@ -175,7 +177,7 @@ class RedisLink:
                     if not isinstance(self.client, RedisCluster):
                         raise
                     return await self._send(commands)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._pause(node, error)
             return None
 
@@ -211,7 +213,7 @@ class RedisLink:
         while any(self._resting(node.name) for node in cluster.get_primaries()):
             try:
                 await cluster.nodes_manager.initialize()
-            except (RedisError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.debug("redis.no_topology", error=repr(error))
             await asyncio.sleep(LOOK_S)
 

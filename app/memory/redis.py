@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import orjson
-from redis.exceptions import RedisError
 
-from app.cache.connection import PAUSE_S, Fill, RedisAway, RedisLink
+from app.cache.connection import FAILURES, PAUSE_S, Fill, RedisAway, RedisLink
 from app.clock import Clock
 from app.errors import Unavailable
 from app.memory.base import KEPT_FOR, KEPT_TURNS, Conversation, Talk, Turn, lately
@@ -125,7 +124,7 @@ class RedisMemory:
                 if packed is not None:
                     tenant_id, user = orjson.loads(packed)
                     yield tenant_id, user
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise _away() from error
 
     async def _read(self, keys: "_Keys", tenant_id: str, bot: str, user: str) -> Talk:

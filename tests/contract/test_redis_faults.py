@@ -189,3 +189,22 @@ async def test_of_a_cluster_that_loses_a_master_the_others_keys_are_served_and_i
     assert not told
     assert await cache.dropped_elsewhere() == []
     await link.close()
+
+
+async def test_of_a_cluster_that_is_away_as_a_whole_nothing_fails_whether_it_was_ever_there_or_not(
+    cluster: RunningCluster, clock: Clock
+) -> None:
+    known, stranger = connect(cluster.url), connect(cluster.url)
+    assert await RedisCache(known, "test", clock=clock).get("k") is None
+    assert known.away == 0
+    for node in (*cluster.masters, *cluster.replicas):
+        node.kill()
+    for link in (known, stranger):
+        cache, limits = RedisCache(link, "test", clock=clock), RedisLimits(link, LocalLimits())
+        for number in range(6):
+            await cache.set(f"k{number}", b"v", 60, ["t"])
+            assert await cache.get(f"k{number}") is None
+            assert (await limits.spend(("key", str(number)), RATE)).allowed
+        assert await cache.drop("t") == 0
+        assert link.away
+        await link.close()
