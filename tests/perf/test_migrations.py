@@ -13,7 +13,7 @@ from tests.support.databases import Addresses
 from tests.support.migrating_load import ride
 from tests.support.postgres import PostgresServer
 
-RATE = 20.0
+RATE = 10.0
 CALM_S = 15.0
 ROUNDS = 5
 AT_MOST = 2.0
