@@ -1,4 +1,4 @@
-"""The embedded CRM, calendar and outbox on PostgreSQL, where two replicas really write at once."""
+"""The embedded CRM, calendar and outbox on PostgreSQL, where two processes really write at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,11 +11,11 @@ from app.integrations.errors import SlotTaken
 from app.integrations.local import LocalCalendar, LocalCrm, LocalOutbox
 from app.integrations.models import BookingCell, BookingRow, CrmContact, CrmNote, CrmWrite, OutboxMail
 from app.integrations.person import erase_person, export_person
-from app.storage.base import Base
+from app.settings import load_settings
 from app.storage.db import Database
-from app.storage.postgres import ServerPool
 from tests.conftest import StillClock
 from tests.support.integrations import TENANT, slot
+from tests.support.servers import Backends, serving
 
 EMAIL = "ana@rivera.example"
 CALLS = 12
@@ -23,13 +23,10 @@ TABLES = (CrmContact, CrmWrite, CrmNote, BookingRow, BookingCell, OutboxMail)
 
 
 @pytest.fixture
-async def replicas(fresh_postgres_url: str) -> AsyncIterator[Sequence[Database]]:
-    databases = [Database(fresh_postgres_url, pool=ServerPool(size=CALLS)) for _ in range(2)]
-    async with databases[0].writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    yield databases
-    for database in databases:
-        await database.close()
+async def replicas(server_settings: Backends) -> AsyncIterator[Sequence[Database]]:
+    settings = load_settings({}, **server_settings)
+    async with serving(settings) as one, serving(settings) as other:
+        yield one, other
 
 
 async def counted(db: Database) -> dict[str, int | None]:

@@ -1,8 +1,6 @@
-"""What a run was worth, and what will be wanted: from rows, on both databases."""
+"""What a run was worth, and what will be wanted: from rows, embedded and on servers."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -11,25 +9,16 @@ from app.packs.treatments.demand import demand, forecasts
 from app.packs.treatments.evaluating import EvaluationStage
 from app.packs.treatments.models import Result, Run
 from app.packs.treatments.stages import RunAsked
-from app.storage.base import Base
 from app.storage.db import Database
 from tests.conftest import StillClock
 from tests.support.allocations import AGENT, TENANT, Desk
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def desk(request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock) -> AsyncIterator[Desk]:
-    postgres = request.param == "postgres"
-    url = (
-        request.getfixturevalue("fresh_postgres_url") if postgres else f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}"
-    )
-    database = Database(url)
-    async with database.writer.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
+@pytest.fixture
+async def desk(database: Database, clock: StillClock) -> Desk:
     made = Desk(database, clock)
     await made.open(capacity=5)
-    yield made
-    await database.close()
+    return made
 
 
 async def judged(desk: Desk) -> str:
