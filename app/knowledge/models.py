@@ -33,6 +33,7 @@ class Document(TenantRow, Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "bot", "slug"),
         Index("ix_documents_status", "status"),
+        Index("ix_documents_of_bot", "tenant_id", "bot", "status", "id"),
     )
 
     bot: Mapped[str] = mapped_column(String(64))

@@ -52,7 +52,7 @@ class ClientRepository(TenantRepository[Client]):
         """Newest first; those whose newest score is in the state and whose name holds the words, where given."""
         where = self._named_like(words)
         if state is not None:
-            where.append(exists().where(HealthScore.id == self._newest_score(), HealthScore.state == state))
+            where.append(self._of_newest_score("state") == state)
         return await self.page(*where, cursor=cursor, limit=limit)
 
     async def lowest(
@@ -60,18 +60,19 @@ class ClientRepository(TenantRepository[Client]):
     ) -> Sequence[tuple[Client, HealthScore | None]]:
         """With their newest scores, the lowest first, those without one last; otherwise as `in_state`."""
         query = self.query(*self._named_like(words)).add_columns(HealthScore)
-        query = query.outerjoin(HealthScore, HealthScore.id == self._newest_score())
+        query = query.outerjoin(HealthScore, HealthScore.id == self._of_newest_score("id"))
         if state is not None:
             query = query.where(HealthScore.state == state)
         order = (HealthScore.score.is_(None), HealthScore.score, Client.id)
         rows = (await self.session.execute(query.order_by(*order).limit(limit))).all()
         return [(client, score) for client, score in rows]
 
-    def _newest_score(self) -> ScalarSelect[str]:
-        """The id of a client's newest score: ids sort by time."""
+    def _of_newest_score(self, column: str) -> ScalarSelect[str]:
+        """A column of a client's newest score, looked up for each client by itself: ids sort by time."""
         newest = aliased(HealthScore)
         own = (newest.tenant_id == self.tenant_id, newest.client_id == Client.id)
-        return select(func.max(newest.id)).where(*own).correlate(Client).scalar_subquery()
+        found = select(getattr(newest, column)).where(*own).order_by(newest.id.desc()).limit(1)
+        return found.correlate(Client).scalar_subquery()
 
     def _named_like(self, words: str) -> list[ColumnElement[bool]]:
         return [func.lower(Client.name).contains(words.lower(), autoescape=True)] if words else []

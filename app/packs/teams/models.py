@@ -129,7 +129,10 @@ class HealthScore(TenantRow, Base):
     """
 
     __tablename__ = "team_health_scores"
-    __table_args__ = (Index("ix_team_health_scores_client", "tenant_id", "client_id", "at"),)
+    __table_args__ = (
+        Index("ix_team_health_scores_client", "tenant_id", "client_id", "at"),
+        Index("ix_team_health_scores_newest", "tenant_id", "client_id", "id"),
+    )
 
     client_id: Mapped[str] = mapped_column(ForeignKey("team_clients.id", ondelete="CASCADE"))
     at: Mapped[datetime]
