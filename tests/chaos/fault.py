@@ -30,7 +30,8 @@ class Promise:
 
 @dataclass
 class Seen:
-    """What one run of a fault came to. `figures`: further numbers, their units in their names."""
+    """What one run of a fault came to. `figures`: further numbers, their units in their names. `kinds`: how often each
+    status and problem code was the answer to a request that failed."""
 
     tried: int = 0
     failed: int = 0
@@ -38,6 +39,7 @@ class Seen:
     doubled: int = 0
     recovery_s: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
 
 
 def broken(promise: Promise, seen: Seen) -> list[str]:

@@ -92,7 +92,9 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
     seen, promise = outcome.seen, outcome.fault.promise
     recovery = "–" if seen.recovery_s is None else f"{seen.recovery_s:.1f} s"
     figures = ", ".join(f"{name} {value:,.4g}" for name, value in seen.figures.items())
-    counts = (str(count) for count in (seen.tried, seen.failed, seen.lost, seen.doubled))
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in seen.kinds.items())
+    failed = f"{seen.failed} ({kinds})" if kinds else str(seen.failed)
+    counts = (str(seen.tried), failed, str(seen.lost), str(seen.doubled))
     return (
         f"{outcome.fault.title} (`{outcome.fault.name}`)",
         promise.text,

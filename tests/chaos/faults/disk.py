@@ -64,6 +64,7 @@ class DiskFull:
             lost=lost,
             doubled=doubled,
             recovery_s=recovery_s,
+            kinds=codes([*senders.tries, *reads.tries]),
             figures={
                 "refused_507": refused.get("507 storage-full", 0),
                 "reads_failed": failed(reads.tries),

@@ -11,7 +11,7 @@ from typing import Any
 from app.agent.breaker import BreakerState
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import House, furnish, serving
-from tests.chaos.load import Client, Load, Try, failed, percentile_ms, session, until_answered
+from tests.chaos.load import Client, Load, Try, codes, failed, percentile_ms, session, until_answered
 from tests.support.model_stub import KEY, Fault, Latency, ModelStub, text
 
 PHASE_S = 10.0
@@ -93,6 +93,7 @@ class _Model:
             tried=len(struck.cached) + len(struck.fresh),
             failed=failed(struck.cached) + len(refused),
             recovery_s=recovery_s,
+            kinds=codes([*struck.cached, *struck.fresh]),
             figures={
                 "cached_failed": failed(struck.cached),
                 "cached_p99_ms": p99,

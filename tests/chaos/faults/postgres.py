@@ -13,7 +13,7 @@ import aiohttp
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import House, furnish, serving
 from tests.chaos.leads import Senders, lost_and_doubled
-from tests.chaos.load import Client, Load, Try, failed, percentile_ms, session
+from tests.chaos.load import Client, Load, Try, codes, failed, percentile_ms, session
 from tests.support.databases import APP, OWNER, Addresses
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
 from tests.support.postgres import Node, PostgresServer, Replica, open_server
@@ -104,6 +104,7 @@ class PrimaryKilled:
             lost=lost,
             doubled=doubled + doubled_decisions(standby, found.name),
             recovery_s=first_after(senders.tries, killed),
+            kinds=codes(late),
             figures={"promoted_s": promoted_s, "other_errors": unexpected(late), "undecided": left} | cost,
         )
 
@@ -228,6 +229,7 @@ class ReplicaBehind:
             tried=2 * len(rounds.tries) + len(reads.tries),
             failed=own.failed + failed(reads.tries),
             recovery_s=await self._again_on_the_replica(others, own),
+            kinds=codes([*rounds.tries, *reads.tries]),
             figures={
                 "stale": own.stale,
                 "reads_on_replica": moved.get("replica", 0),
@@ -332,5 +334,6 @@ class PoolerKilled:
             lost=lost,
             doubled=doubled + doubled_decisions(primary, found.name),
             recovery_s=first_after([each for each in senders.tries if each.began > healed], healed),
+            kinds=codes(late),
             figures={"other_errors": unexpected(late), "undecided": left},
         )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import House, furnish, serving
-from tests.chaos.load import Client, Load, Try, failed, percentile_ms, session, until_answered
+from tests.chaos.load import Client, Load, Try, codes, failed, percentile_ms, session, until_answered
 from tests.support.fakes.qdrant import KEY, FakeQdrant
 from tests.support.wire import Wire
 
@@ -89,6 +89,7 @@ def _seen(cached: list[Try], fresh: list[Try], whole: list[Try], recovery_s: flo
         tried=len(cached) + len(fresh),
         failed=failed(cached) + len(refused),
         recovery_s=recovery_s,
+        kinds=codes([*cached, *fresh]),
         figures={
             "cached_failed": failed(cached),
             "cached_p99_ms": p99,

@@ -4,12 +4,13 @@ import asyncio
 import re
 import signal
 import time
+from typing import Any
 
 from app.principal import Tier
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import furnish, serving
 from tests.chaos.leads import Senders
-from tests.chaos.load import Client, Load, Try, failed, percentile_ms, session
+from tests.chaos.load import Client, Load, Try, codes, failed, percentile_ms, session
 from tests.support.redis import RunningCluster, running_cluster
 
 QUESTION = "How long is the warranty on a sensor, and what does it cover?"
@@ -46,7 +47,7 @@ class _Redis:
 
         async def chat(number: int) -> Try:
             # Every other one with a memory of its own making: that one asks Redis for more than an answer.
-            history = {} if number % 2 else {"history": []}
+            history: dict[str, Any] = {} if number % 2 else {"history": []}
             return await client.post("/v1/bots/docs/chat", {"message": QUESTION} | history)
 
         stage.tell("chat and leads, Redis well")
@@ -66,6 +67,7 @@ class _Redis:
             tried=len(chats.tries) + len(senders.tries) + BURST,
             failed=failed(chats.tries) + failed(senders.tries),
             recovery_s=recovery_s,
+            kinds=codes([*chats.tries, *senders.tries]),
             figures={
                 "chat_p99_ms_well": percentile_ms(chats.tries[:before], 99),
                 "chat_p99_ms": percentile_ms(during, 99),
@@ -103,8 +105,8 @@ class RedisMasterKilled(_Redis):
     name = "redis-master"
     title = "A master of the Redis Cluster is killed, its replica takes over"
     promise = Promise(
-        "no request fails; limits hold (a free key's 60 a minute, as many again where a process counts alone); Redis is "
-        "used again by itself",
+        "no request fails; limits hold (a free key's 60 a minute, as many again by each process alone); Redis "
+        "is used again by itself",
         failed=0,
         recovery_s=20,
         figures={"free_key_admitted": 2 * FREE_A_MINUTE + 6},
