@@ -8,7 +8,7 @@ SBOM ?= dist/sbom.cdx.json
 export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON := $(PYTHON)
 
-.PHONY: help up down test test-fast lint bench promote-demo deps generated check-generated sbom clean
+.PHONY: help up down test test-fast lint bench chaos promote-demo deps generated check-generated sbom clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ bench: .venv/.dev ## Run the benchmarks (ONLY=name picks one, JSON=file keeps th
 
 promote-demo: .venv/.dev ## Move a PoC of 100,000 leads to PostgreSQL while it is written, and back (LEADS=, DOCUMENTS=)
 	@.venv/bin/python -m tests.perf.promotion_demo $(if $(LEADS),--leads $(LEADS)) $(if $(DOCUMENTS),--documents $(DOCUMENTS))
+
+chaos: .venv/.dev ## Make faults on purpose and say what they cost (ONLY=name picks one, SEEDS=n, JSON=file)
+	@.venv/bin/python -m tests.chaos.run $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(JSON),--json "$(JSON)")
 
 lint: .venv/.dev ## Check style, types, arrows, revisions and generated files
 	@.venv/bin/ruff check .
