@@ -39,15 +39,6 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **environ: str) -> str:
         ({"TRELLIS_CRM_FIELDS": "not json"}, "crm_fields"),
     ],
 )
-def test_a_write_that_more_copies_must_have_than_there_are_is_refused() -> None:
-    servers: dict[str, Any] = {"vectors_url": "http://vectors:6333", "vectors_replicas": 2}
-    assert load_settings({}, **servers, vectors_write_replicas=2).vectors_write_replicas == 2
-    with pytest.raises(ConfigError, match="TRELLIS_VECTORS_WRITE_REPLICAS is 3, but an index has 2"):
-        load_settings({}, **servers, vectors_write_replicas=3)
-    with pytest.raises(ConfigError, match="TRELLIS_VECTORS_GRPC_PORT needs TRELLIS_VECTORS_URL"):
-        load_settings({}, vectors_grpc_port=6334)
-
-
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], names: str) -> None:
     assert names in refusal(monkeypatch, **environ)
 
@@ -115,3 +106,12 @@ def test_a_worker_on_a_server_has_a_name_that_no_other_has_and_the_embedded_one_
     named = load_settings({}, database_url=POSTGRES).worker_id
     assert named.endswith(f"-{os.getpid()}")
     assert load_settings({}, database_url=POSTGRES, executor_id="pod-7").worker_id == "pod-7"
+
+
+def test_a_write_that_more_copies_must_have_than_there_are_is_refused() -> None:
+    servers: dict[str, Any] = {"vectors_url": "http://vectors:6333", "vectors_replicas": 2}
+    assert load_settings({}, **servers, vectors_write_replicas=2).vectors_write_replicas == 2
+    with pytest.raises(ConfigError, match="TRELLIS_VECTORS_WRITE_REPLICAS is 3, but an index has 2"):
+        load_settings({}, **servers, vectors_write_replicas=3)
+    with pytest.raises(ConfigError, match="TRELLIS_VECTORS_GRPC_PORT needs TRELLIS_VECTORS_URL"):
+        load_settings({}, vectors_grpc_port=6334)
