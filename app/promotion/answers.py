@@ -126,7 +126,8 @@ class AnswerStep:
 
     async def settle(self, _context: Context) -> StepReport:
         """Raises Conflict for a decision that is explained otherwise."""
-        here, there = [await _explained(side.db, self._decisions) for side in (self._source, self._target)]
+        ids = self._decisions or await self._sample.decisions()
+        here, there = [await _explained(side.db, ids) for side in (self._source, self._target)]
         other = sorted(id for id in {*here, *there} if here.get(id) != there.get(id))
         if other:
             raise Conflict(f"{len(other)} of {len(here)} decisions are explained otherwise there: {_first(other)}.")
@@ -163,10 +164,11 @@ class AnswerStep:
         return Finding("questions are answered alike", True, seen)
 
 
-async def _explained(db: Database, ids: Sequence[str]) -> Mapping[str, str]:
+async def _explained(db: Database, ids: Sequence[str]) -> Mapping[str, Any]:
+    """By id, as values and not as text: PostgreSQL keeps the keys of an object in an order of its own."""
     async with db.operator_reading() as session:
         rows = (await session.scalars(select(Decision).where(Decision.id.in_(ids)))).all()
-    return {row.id: explain(row).model_dump_json() for row in rows}
+    return {row.id: explain(row).model_dump(mode="json") for row in rows}
 
 
 def _shares(compared: Sequence[Compared]) -> tuple[float, float]:

@@ -36,7 +36,7 @@ from tests.support.server import ROOT, Server, environment, free_port
 
 DATA = Path(os.environ.get("TRELLIS_DATA", "../shared/data"))
 BOT = "library"
-PER_SECOND = 10.0
+PER_SECOND = 5.0
 BEFORE_S = 15.0
 QUESTIONS = ("How many days of leave do I have?", "What does the Operate plan cost?")
 NO_LIMIT = {"TRELLIS_TENANT_DAILY_TOKENS": "1000000000", "TRELLIS_TENANT_DAILY_USD": "1000000"}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.cache.connection import connect
 from app.clock import system_clock
 from app.container.index import Index, open_index
 from app.errors import ConfigError, Conflict, Unavailable
+from app.governance.models import Decision, DecisionState
 from app.knowledge.base import Namespace
 from app.knowledge.edge import EdgeVectors, owner_of
 from app.knowledge.ingest import Ingestor
@@ -30,7 +32,9 @@ from app.promotion.memory import MemoryStep, end_server
 from app.promotion.steps import Context, Step
 from app.promotion.vectors import VectorFill, VectorStep
 from app.settings import Settings, load_settings
+from app.storage.db import Database
 from app.telemetry.setup import build_metrics
+from tests.support.databases import Addresses
 from tests.support.fakes.qdrant import KEY, FakeQdrant
 from tests.support.redis import RedisServer
 from tests.support.service import TENANT, running
@@ -188,6 +192,44 @@ async def test_a_database_that_goes_is_one_sentence(moves: Moves) -> None:
         async with open_steps(moves.source, moves.target.model_copy(update=away)) as steps:
             await steps[0].run(moves.context())
     assert "hidden" not in told.value.detail
+
+
+async def test_decisions_are_compared_as_values_and_one_that_differs_calls_the_switch_off(
+    moves: Moves, migrated_postgres: Addresses
+) -> None:
+    target = moves.target.model_copy(update={"database_url": migrated_postgres.app_url})
+    inputs = {"zebra": 1, "ant": [1.5, None, {"z": "é", "a": True}]}
+    for settings in (moves.source, target):
+        await keep_decision(settings, inputs)
+    async with open_steps(moves.source, target, sampled=5) as steps:
+        report = await steps[1].settle(moves.context())
+        assert report.figures == {"decisions": 1}
+        await keep_decision(target, inputs, reason="another")
+        with pytest.raises(Conflict, match="1 of 1 decisions are explained otherwise"):
+            await steps[1].settle(moves.context())
+
+
+async def keep_decision(settings: Settings, inputs: dict[str, Any], reason: str = "why") -> None:
+    row = Decision(
+        id="dec_0",
+        tenant_id=TENANT,
+        created_at=datetime(2026, 3, 2, tzinfo=UTC),
+        pack="leads",
+        subject_id="lead_0",
+        trigger_id="msg_0",
+        trigger_key="leads:msg_0",
+        action="reply",
+        confidence=0.75,
+        reason=reason,
+        state=DecisionState.DONE,
+        inputs=inputs,
+        evidence=[],
+        tool_calls=[],
+    )
+    db = Database(settings.sqlalchemy_url)
+    async with db.transaction(TENANT) as session:
+        await session.merge(row)
+    await db.close()
 
 
 async def test_a_sample_is_the_same_for_the_same_rows(moves: Moves) -> None:
