@@ -28,8 +28,8 @@ LOOK_S: Final = 0.5
 # Each takes a connection, and a pool that is empty counts as a server that is down.
 AT_ONCE: Final = 32
 SCHEMES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel")
-# A cluster that cannot be reached is no RedisError to redis-py; and where a node dies, it closes connections that others
-# are about to write on, who then find no writer: an AttributeError.
+# A cluster that cannot be reached is no RedisError to redis-py; and where a node dies, it closes connections that
+# others are about to write on, who then find no writer: an AttributeError.
 FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError, AttributeError)
 # What is asked of the one server, and of a cluster whose nodes are not known.
 WHOLE: Final = ""
@@ -174,7 +174,7 @@ class RedisLink:
             async with asyncio.timeout(TRIP_S):
                 try:
                     return await self._send(commands)
-                except ConnectionError:
+                except (ConnectionError, AttributeError):
                     if not isinstance(self.client, RedisCluster):
                         raise
                     return await self._send(commands)

@@ -55,7 +55,7 @@ def broken(promise: Promise, seen: Seen) -> list[str]:
         found.append(f"{took}, promised {promise.recovery_s:g} s")
     for name, most in promise.figures.items():
         value = seen.figures.get(name)
-        if value is None or value > most:
+        if value is None or not value <= most:
             found.append(f"{name} {'not measured' if value is None else f'{value:.4g}'}, promised {most:g}")
     if not seen.tried:
         found.append("nothing was tried")
