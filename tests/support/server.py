@@ -51,7 +51,7 @@ class Server:
         self.address = f"http://127.0.0.1:{port}"
         self.log = (home / "server.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", self.command, *arguments],
+            [sys.executable, "-m", "app.entry", self.command, *arguments],
             cwd=ROOT,
             env=environment(home, port, **settings),
             stdout=self.log,
