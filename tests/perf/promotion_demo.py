@@ -131,13 +131,14 @@ async def promote(home: Path, small: Small, *arguments: str) -> dict[str, Any]:
     return report
 
 
-async def open_gate(settings: Settings) -> None:
-    """Until the side takes writes, after it was closed."""
+async def open_gate(settings: Settings) -> float:
+    """When the side takes writes, after it was closed (monotonic seconds)."""
     side = open_side(settings)
     try:
         for wanted in (Gate.CLOSED, Gate.OPEN):
             while await side.gate() is not wanted:
                 await asyncio.sleep(0.1)
+        return time.monotonic()
     finally:
         await side.close()
 
@@ -174,9 +175,9 @@ async def found(server: Server, key: str, name: str, count: int) -> bool:
 
 
 def tell(name: str, report: Mapping[str, Any], writer: Writer, times: Sequence[float], seen: tuple[int, int]) -> None:
-    """`times`: when the writer began, when the move began, when writes were taken again."""
+    """`times`: when the writer began, when the move began, when it had switched, and when a server was there again."""
     figures = {step["name"]: step["figures"] for step in report["steps"]}
-    vectors, began, moved, again = figures["vectors"], *times
+    vectors, began, moved, switched, again = figures["vectors"], *times
     record(
         f"promotion_{name}",
         rows=report["rows"],
@@ -194,8 +195,9 @@ def tell(name: str, report: Mapping[str, Any], writer: Writer, times: Sequence[f
         conversations=figures["memory"].get("conversations", 0),
         writes=len(writer.acknowledged),
         write_p99_before_ms=writer.p99_ms(began, moved),
-        write_p99_during_ms=writer.p99_ms(moved, again),
+        write_p99_during_ms=writer.p99_ms(moved, switched),
         longest_write_s=writer.longest_s(moved, again),
+        server_there_after_s=again - switched,
     )
 
 
@@ -232,24 +234,27 @@ async def there_and_back(home: Path, small: Small, lines: Mapping[str, str], key
         if moving.done():
             moving.result()
         async with served(home.parent / "small", ports[1], lines) as new:
+            again = time.monotonic()
             await pages
             report = await moving
             await writer.wait_for(20)
             seen = compared(writer.acknowledged, small.leads())
-            tell("up", report, writer, (began, moved, time.monotonic()), seen)
+            tell("up", report, writer, (began, moved, await opened, again), seen)
             faults += sum(seen) + (not await found(new, key, "northern", 20))
             await put_pages(new, key, "southern", 20)
             since = time.monotonic()
             await asyncio.sleep(BEFORE_S)
             moved = time.monotonic()
+            opened = asyncio.create_task(open_gate(load_settings({}, home=home)))
             report = await promote(home, small, "--rollback")
-            async with served(home, ports[0], {}) as again:
+            async with served(home, ports[0], {}) as old_again:
+                again = time.monotonic()
                 await writer.wait_for(20)
                 writer.stop()
                 await writing
                 seen = compared(writer.acknowledged, leads_of(home))
-                tell("back", report, writer, (since, moved, time.monotonic()), seen)
-                faults += sum(seen) + (not await found(again, key, "southern", 20))
+                tell("back", report, writer, (since, moved, await opened, again), seen)
+                faults += sum(seen) + (not await found(old_again, key, "southern", 20))
     print(f"\nWrites that were refused and sent again: {writer.refusals}")
     return faults
 

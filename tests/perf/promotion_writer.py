@@ -59,10 +59,12 @@ class Writer:
             await asyncio.sleep(PAUSE_S)
 
     def p99_ms(self, since: float, until: float) -> float:
-        taken = [one.took_s for one in self.written if since <= one.began < until]
+        """Of those that were begun and acknowledged in that time."""
+        taken = [one.took_s for one in self.written if since <= one.began and one.began + one.took_s < until]
         return float(np.percentile(taken, 99)) * 1000 if taken else 0.0
 
     def longest_s(self, since: float, until: float) -> float:
+        """Of those that were begun in that time."""
         return max((one.took_s for one in self.written if since <= one.began < until), default=0.0)
 
     async def _write(self, session: aiohttp.ClientSession, name: str) -> None:
