@@ -38,6 +38,7 @@ DATA = Path(os.environ.get("TRELLIS_DATA", "../shared/data"))
 BOT = "library"
 PER_SECOND = 5.0
 BEFORE_S = 15.0
+RUNS = 5
 QUESTIONS = ("How many days of leave do I have?", "What does the Operate plan cost?")
 NO_LIMIT = {"TRELLIS_TENANT_DAILY_TOKENS": "1000000000", "TRELLIS_TENANT_DAILY_USD": "1000000"}
 
@@ -120,15 +121,17 @@ async def prepare(home: Path, leads: int, documents: int) -> str:
 
 
 async def promote(home: Path, small: Small, *arguments: str) -> dict[str, Any]:
-    """The command's report. What it prints goes to our output."""
+    """The command's report, with its `runs`: one that gives up says to run it again. It prints to our output."""
     command = ["promote", "--from", "poc", "--to", "small", "--target", str(small.file), *arguments]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app.cli", *command, cwd=ROOT, env=environment(home, free_port(), **NO_LIMIT)
-    )
-    if await process.wait():
-        raise RuntimeError(f"trellis {' '.join(command)} failed")
-    report: dict[str, Any] = orjson.loads((home / "promotion.json").read_bytes())
-    return report
+    (home / "promotion.json").unlink(missing_ok=True)
+    for run in range(1, RUNS + 1):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app.cli", *command, cwd=ROOT, env=environment(home, free_port(), **NO_LIMIT)
+        )
+        if await process.wait() == 0:
+            report: dict[str, Any] = orjson.loads((home / "promotion.json").read_bytes())
+            return report | {"runs": run}
+    raise RuntimeError(f"trellis {' '.join(command)} failed {RUNS} times")
 
 
 async def open_gate(settings: Settings) -> float:
@@ -190,6 +193,7 @@ def tell(name: str, report: Mapping[str, Any], writer: Writer, times: Sequence[f
         changes_applied=report["changes_applied"],
         switch_s=report["switch_s"],
         total_s=report["total_s"],
+        runs=report["runs"],
         same_passages=figures["answers"]["overlap"],
         same_answers=figures["answers"]["same_answers"],
         conversations=figures["memory"].get("conversations", 0),
