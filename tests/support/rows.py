@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import JSON, Boolean, Column, Date, DateTime, Float, Integer, LargeBinary, Numeric, String, Table
 from sqlalchemy.types import TypeEngine
 
+from app.storage.base import Base
 from app.storage.types import UtcDateTime
 from tests.support.postgres import Node
 
@@ -45,9 +46,16 @@ def _value(column: Column[object]) -> str:
         return TENANT
     if column.name == "id":
         return numbered("g")
+    if isinstance(column.type, JSON) and _is_list(column):
+        return "'[]'"
     sql = next(sql for kind, sql in _BY_TYPE if isinstance(_plain(column.type), kind))
     longest = getattr(column.type, "length", None)
     return f"left({sql}, {longest})" if longest else sql
+
+
+def _is_list(column: Column[object]) -> bool:
+    [model] = [mapper.class_ for mapper in Base.registry.mappers if mapper.local_table is column.table]
+    return "list[" in str(model.__annotations__.get(column.name))
 
 
 def _plain(kind: TypeEngine[object]) -> TypeEngine[object]:

@@ -79,6 +79,7 @@ class Client(TenantRow, Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "external_id"),
         Index("ix_team_clients_email", "tenant_id", "email"),
+        Index("ix_team_clients_newest", "tenant_id", "id"),
     )
 
     external_id: Mapped[str] = mapped_column(String(128))

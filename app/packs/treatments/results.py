@@ -46,7 +46,9 @@ class Results:
 
     async def rows(self, run_id: str, wanted: ResultFilter, after: str, limit: int) -> Sequence[tuple[Result, str]]:
         """Results with their customers' external ids, after the customer `after`."""
-        where = (Result.run_id == run_id, Result.customer_id > after, *wanted.conditions())
+        # Said of both tables: a merge of the two would else walk all customers before it.
+        behind = (Result.customer_id > after, Customer.id > after)
+        where = (Result.run_id == run_id, *behind, *wanted.conditions())
         found = await self._session.execute(_query(self._tenant_id, *where).order_by(Result.customer_id).limit(limit))
         return [(row[0], row[1]) for row in found]
 

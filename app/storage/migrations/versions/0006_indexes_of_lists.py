@@ -11,6 +11,7 @@ depends_on: str | Sequence[str] | None = None
 
 INDEXES = (
     ("ix_documents_of_bot", "documents", ("tenant_id", "bot", "status", "id")),
+    ("ix_team_clients_newest", "team_clients", ("tenant_id", "id")),
     ("ix_team_health_scores_newest", "team_health_scores", ("tenant_id", "client_id", "id")),
 )
 
