@@ -12,6 +12,8 @@ import numpy as np
 import orjson
 
 TIMEOUT_S = 30.0
+# Less than the server's own five seconds: a request on a connection that it is closing has no answer.
+IDLE_S = 3.0
 PROBLEM = "urn:trellis:problem:"
 EVERY_S = 0.1
 
@@ -74,7 +76,7 @@ class Client:
 
 def session() -> aiohttp.ClientSession:
     """For clients: many connections, each answer awaited for at most half a minute."""
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
 
 

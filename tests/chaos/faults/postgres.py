@@ -159,8 +159,10 @@ async def write_for(seconds: float, clients: Sequence[Client], numbers: "itertoo
 
 def first_after(tries: Sequence[Try], moment: float) -> float | None:
     """Seconds from the moment until requests succeed again: to the end of the first that succeeded among those that
-    began after the last failure."""
-    late = [each.began for each in tries if not each.ok and each.began + each.took_s > moment]
+    began after the last failure. A repeat that is told that its own first try is still at work, which its lease of a
+    minute says where nobody could take it back, is none."""
+    failures = [each for each in tries if not each.ok and each.code != "in-flight"]
+    late = [each.began for each in failures if each.began + each.took_s > moment]
     if not late:
         return 0.0
     ends = [each.began + each.took_s - moment for each in tries if each.ok and each.began > max(late)]

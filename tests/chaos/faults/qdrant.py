@@ -17,7 +17,7 @@ QUESTION = "How long is the warranty on a sensor, and what does it cover?"
 CACHED_RATE, FRESH_RATE = 40.0, 8.0
 PHASE_S = 10.0
 RECOVERY_S = 20.0
-TIMEOUT_S = 1
+TIMEOUT_S = 2
 P99_RATIO = 1.5
 TYPED = frozenset({"unavailable", "breaker-open"})
 
@@ -103,14 +103,14 @@ def _seen(cached: list[Try], fresh: list[Try], whole: list[Try], recovery_s: flo
 
 
 PROMISE = Promise(
-    "cached answers as fast as ever; others refused with a typed error in 3 s, none answered without evidence; the "
+    "cached answers as fast as ever; others refused with a typed error in 5 s, none answered without evidence; the "
     "service finds Qdrant again by itself",
     recovery_s=20,
     figures={
         "cached_failed": 0,
         "cached_p99_ratio": P99_RATIO,
         "untyped_errors": 0,
-        "slowest_s": 3,
+        "slowest_s": 5,
         "answered_without_evidence": 0,
     },
 )
