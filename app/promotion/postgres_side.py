@@ -21,8 +21,9 @@ from app.promotion.tables import MovedTable
 from app.promotion.values import row_name
 from app.storage.postgres import CONNECT_S, TENANT
 
-_LOCK_MS: Final = 500
-_LOCK_TRIES: Final = 4
+_LOCK_MS: Final = 2_000
+"""Longer than the second (deadlock_timeout) after which PostgreSQL ends an autovacuum that somebody waits for."""
+_LOCK_TRIES: Final = 2
 _OF_A_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError, TypeError)
 
 
