@@ -95,6 +95,7 @@ class AnswerStep:
     """`Step`: asks both sides before the switch, and looks at decisions within it.
 
     Args:
+        asks: whether questions are asked; else decisions alone are looked at.
         empty: the source's index is one of this process, to be filled from the source's rows first.
         least: the share of passages and of answers that must be alike, 0 to 1.
     """
@@ -102,11 +103,12 @@ class AnswerStep:
     name = NAME
 
     def __init__(
-        self, source: Index, target: Index, sample: Sample, *, empty: bool, least: float = LEAST_ALIKE
+        self, source: Index, target: Index, sample: Sample, *, asks: bool, empty: bool, least: float = LEAST_ALIKE
     ) -> None:
         self._source = source
         self._target = target
         self._sample = sample
+        self._asks = asks
         self._empty = empty
         self._least = least
         self._answer: QuotingAnswer = conversation_answer()
@@ -114,6 +116,9 @@ class AnswerStep:
 
     async def run(self, context: Context) -> StepReport:
         """Raises Conflict where too little is alike."""
+        self._decisions = await self._sample.decisions()
+        if not self._asks:
+            return StepReport(NAME)
         if self._empty:
             await VectorFill(self._source).fill()
         questions = await self._sample.questions()
@@ -121,7 +126,6 @@ class AnswerStep:
         for number, asked in enumerate(questions, 1):
             compared.append(await self._compare(asked))
             context.progress(NAME, number, len(questions))
-        self._decisions = await self._sample.decisions()
         return StepReport(NAME, _figures(compared), (self._judged(compared),))
 
     async def settle(self, _context: Context) -> StepReport:

@@ -85,7 +85,7 @@ async def moved(context: Context, max_switch: float) -> Report:
     """Raises ConfigError for a target that is not ready; then nothing was changed."""
     if not context.back and not await context.target_side.installed():
         refuse(await look_at_target(context.source, context.target, context.target_side, moved_tables()))
-    async with open_steps(context.source, context.target) as steps:
+    async with open_steps(context.source, context.target, back=context.back) as steps:
         return await Promotion(context, moved_tables(), steps, Limits(max_switch)).run()
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import String, cast, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.container.index import Index
-from app.errors import ConfigError, Unavailable
+from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Namespace
 from app.knowledge.models import ChunkRow, Document, KnowledgeIndex
 from app.promotion.steps import Context, Finding, StepReport
@@ -62,7 +62,7 @@ class VectorFill:
         """Raises ConfigError for an embedder that the settings do not offer; Unavailable where the index is away, or
         lacks more than `at_most` chunks, and then nothing was done."""
         wanted = {namespace: await self._wanted(namespace) for namespace in await self._namespaces()}
-        lacking = {name: sorted(chunks - await self._stored(name)) for name, chunks in wanted.items()}
+        lacking = {name: sorted(chunks - await self._stored(name, chunks)) for name, chunks in wanted.items()}
         total, left = sum(map(len, wanted.values())), sum(map(len, lacking.values()))
         if at_most is not None and left > at_most:
             raise Unavailable(
@@ -104,10 +104,11 @@ class VectorFill:
             chunks = select(ChunkRow.id).join(Document)
             return set((await session.scalars(chunks.where(*_evidence(namespace)))).all())
 
-    async def _stored(self, namespace: Namespace) -> Held:
+    async def _stored(self, namespace: Namespace, wanted: Held) -> Held:
         if namespace not in self._held:
-            embedder = await self._embedder(namespace)
-            await self._index.store.ensure(namespace, embedder.dimension)
+            if wanted:
+                embedder = await self._embedder(namespace)
+                await self._index.store.ensure(namespace, embedder.dimension)
             by_document = await self._index.store.chunk_ids(namespace)
             self._held[namespace] = {chunk for chunks in by_document.values() for chunk in chunks}
         return self._held[namespace]
@@ -144,16 +145,24 @@ class VectorStep:
         self._fill = VectorFill(target)
 
     async def run(self, context: Context) -> StepReport:
-        await refuse_another_embedder(self._target)
-        started = monotonic()
-        filled = await self._fill.fill(lambda done, total: context.progress(NAME, done, total))
-        return StepReport(NAME, _figures(filled, monotonic() - started))
+        return await self._filled(context, "", None)
 
-    async def settle(self, _context: Context) -> StepReport:
+    async def settle(self, context: Context) -> StepReport:
+        return await self._filled(context, "_in_switch", SETTLED_AT_MOST)
+
+    async def _filled(self, context: Context, when: str, at_most: int | None) -> StepReport:
         started = monotonic()
-        filled = await self._fill.fill(at_most=SETTLED_AT_MOST)
+        try:
+            await refuse_another_embedder(self._target)
+            filled = await self._fill.fill(lambda done, total: context.progress(NAME, done, total), at_most=at_most)
+        except TrellisError as error:
+            if not context.back:
+                raise
+            # No way back may depend on an embedder: the embedded server looks after its index when it starts.
+            seen = f"{error.detail} The old server makes what is missing at its next start."
+            return StepReport(NAME, findings=(Finding("vectors are made", False, seen),))
         figures = _figures(filled, monotonic() - started)
-        return StepReport(NAME, {f"{name}_in_switch": value for name, value in figures.items()})
+        return StepReport(NAME, {f"{name}{when}": value for name, value in figures.items()})
 
     async def verify(self, _context: Context) -> StepReport:
         off = await self._fill.off()
