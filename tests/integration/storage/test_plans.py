@@ -213,9 +213,8 @@ async def test_no_list_reads_or_sorts_a_whole_table(database: Addresses, sent: l
         worst = max(nodes(plan), key=read)
         scanned = [node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
         if set(scanned) & TABLES.keys() - SMALL_TABLES or read(worst) > MOST_READ:
-            wrong.append(
-                f"{tenant}: {one.request}: {worst.get('Index Name')} {scanned or worst['Node Type']} {read(worst):.0f}\n{one.statement}"
-            )
+            what = f"{scanned or worst['Node Type']} {worst.get('Index Name', '')} {read(worst):.0f} rows"
+            wrong.append(f"{tenant}: {one.request}: {what}\n{one.statement}")
     await db.close()
     assert wrong == [], "\n".join(wrong)
 
