@@ -13,17 +13,16 @@ from rich.console import Console
 
 from app import launch, probe, serving
 from app.administration import GROUPS
-from app.arenas import few_arenas
 from app.console import LOCAL, TenantOption, out, run
 from app.container import PACKS, Container, Move, migrate_database, plan_migration
 from app.conversation.evaluation.cache import evaluate as evaluate_cache
-from app.entry import end_on_sigterm
 from app.errors import ConfigError, TrellisError
 from app.governance.decisions import explain
 from app.governance.keys import require_tenant
 from app.knowledge.evaluation.retrieval import evaluate as evaluate_retrieval
 from app.pack import Kit
 from app.principal import Principal
+from app.process import end_on_sigterm, few_arenas
 from app.promotion.command import promote
 from app.settings import load_settings
 from app.storage.revisions import HEAD, ONE_BACK

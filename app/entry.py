@@ -1,20 +1,8 @@
 """The program's first lines: what must hold before its seconds of imports."""
 
-import signal
 import sys
-from types import FrameType
 
-_TERMINATED = 128 + signal.SIGTERM
-
-
-def end_on_sigterm() -> None:
-    """A process that is still starting, or runs a command, ends when it is asked to, also as the first of a container:
-    the kernel gives that one no signal that it does not handle. A server replaces this once it runs."""
-    signal.signal(signal.SIGTERM, _end)
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(_TERMINATED)
+from app.process import end_on_sigterm
 
 
 def main() -> None:

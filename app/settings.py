@@ -234,6 +234,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._check_model()
+        for name, needed in _NEEDS:
+            if getattr(self, name) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{PREFIX}{name.upper()} needs {PREFIX}{needed.upper()}: set both, or neither")
         if self.vectors_write_replicas is not None and self.vectors_write_replicas > self.vectors_replicas:
             raise ValueError(
                 f"TRELLIS_VECTORS_WRITE_REPLICAS is {self.vectors_write_replicas}, but an index has "
@@ -248,9 +251,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TRELLIS_MODEL_KEY and TRELLIS_MODEL_NAME need TRELLIS_MODEL_URL, the endpoint's base address"
             )
-        for name, needed in _NEEDS:
-            if getattr(self, name) is not None and getattr(self, needed) is None:
-                raise ValueError(f"{PREFIX}{name.upper()} needs {PREFIX}{needed.upper()}: set both, or neither")
         if self.model_url and not (self.model_key or self.model_name):
             raise ValueError(
                 "TRELLIS_MODEL_URL needs a second variable: TRELLIS_MODEL_KEY (a hosted endpoint) "

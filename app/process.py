@@ -1,7 +1,9 @@
-"""The C library's memory for many threads: what is freed is given back, so that a process does not creep up."""
+"""What a process says to the system before it does anything else: how it ends, and how it gives memory back."""
 
 import ctypes
+import signal
 import sys
+from types import FrameType
 from typing import Final
 
 ARENAS: Final = 2
@@ -9,6 +11,7 @@ LARGE: Final = 128 * 1024
 """Bytes; a piece of this size is a mapping of its own, given back when it is freed."""
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """Of glibc's malloc.h."""
+_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def few_arenas() -> None:
@@ -26,3 +29,13 @@ def few_arenas() -> None:
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, ARENAS)
         mallopt(_M_MMAP_THRESHOLD, LARGE)
+
+
+def end_on_sigterm() -> None:
+    """A process that is still starting, or runs a command, ends when it is asked to, also as the first of a container:
+    the kernel gives that one no signal that it does not handle. A server replaces this once it runs."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(_TERMINATED)
