@@ -33,8 +33,13 @@ def _copied(state: Mapping[str, Any], tables: Sequence[MovedTable]) -> Iterator[
 async def finish(here: Side, there: Side) -> str:
     """The side that takes writes is as if there never was a promotion; the other one stays closed.
 
-    Raises Conflict in the middle of a switch, or where nothing is to be ended.
+    Raises Conflict in the middle of a switch, while a promotion runs, or where nothing is to be ended.
     """
+    async with here.alone(), there.alone():
+        return await _finish(here, there)
+
+
+async def _finish(here: Side, there: Side) -> str:
     gates = {side.name: await side.gate() for side in (here, there)}
     if not await here.installed() and not await there.installed():
         raise Conflict("There is no promotion to end.")

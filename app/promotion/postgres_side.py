@@ -1,7 +1,7 @@
 """A PostgreSQL database as a side of a promotion: asyncpg with the tables' owner, past any pooler."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -16,14 +16,18 @@ from app.jobs.tables import HAND_OVER, JOBS, RUNNING
 from app.principal import EVERY_TENANT
 from app.promotion import postgres_triggers as triggers
 from app.promotion.postgres_triggers import full_name
-from app.promotion.side import Changes, Gate, Key, Row
+from app.promotion.side import Changes, Gate, Key, Row, another
 from app.promotion.tables import MovedTable
 from app.promotion.values import row_name
 from app.storage.postgres import CONNECT_S, TENANT
 
 _LOCK_MS: Final = 2_000
 """Longer than the second (deadlock_timeout) after which PostgreSQL ends an autovacuum that somebody waits for."""
+_ONE_PROMOTION: Final = int.from_bytes(b"promote")
+"""The key of an advisory lock."""
 _LOCK_TRIES: Final = 2
+_WRITERS_MS: Final = 2_000
+"""So long the gate waits for transactions that have written."""
 _OF_A_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError, TypeError)
 
 
@@ -171,6 +175,7 @@ class PostgresSide:
         self._options = engine.dialect.create_connect_args(engine.url)[1]
         self._writer: asyncpg.Connection | None = None
         self._types: _Types | None = None
+        self._gatekeeper: asyncpg.Connection | None = None
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -220,9 +225,9 @@ class PostgresSide:
         await self._execute(*triggers.TABLES)
         # A table at a time: whoever writes waits for no more than one.
         for table in self._tables:
-            await self._locking(triggers.log(table))
+            await self._locking(triggers.install(table))
         if fresh and closed:
-            await self._locking(triggers.shut(self._tables, None))
+            await self._value(triggers.CLOSE)
         await self._execute(triggers.READY)
 
     async def _locking(self, statements: Sequence[str]) -> None:
@@ -232,9 +237,11 @@ class PostgresSide:
             except _Busy:
                 continue
             return
-        raise Unavailable(
-            f"A transaction on {self.name} holds on to a table for too long: nothing was changed, "
-            "run the same command again.",
+        raise self._held()
+
+    def _held(self) -> Unavailable:
+        return Unavailable(
+            f"A transaction on {self.name} does not end: nothing was changed, run the same command again.",
             retry_after=5,
         )
 
@@ -260,18 +267,38 @@ class PostgresSide:
         return Gate[await self._value(triggers.GATE)]
 
     async def close_writes(self, lease_s: float) -> None:
-        await self._locking(triggers.shut(self._tables, lease_s))
+        with self._telling():
+            connection = self._gatekeeper = await self._connect()
+            # The lock is the lease: the server frees it when this session ends, or is silent for so long.
+            await connection.execute(f"SET idle_session_timeout = {round(lease_s * 1000)}")
+            await connection.execute(f"SET lock_timeout = {_WRITERS_MS}")
+            try:
+                await connection.execute(triggers.TAKE)
+            except asyncpg.LockNotAvailableError:
+                await self._leave_gate()
+                raise self._held() from None
 
     async def keep_closed(self) -> bool:
-        until = await self._value(triggers.UNTIL)
-        await self._execute(triggers.FOR_GOOD)
-        if until is None or await self._value("SELECT clock_timestamp() < $1::timestamptz", until):
+        if await self.gate() is Gate.CLOSED:
             return True
-        await self.open_writes()
-        return False
+        if self._gatekeeper is None or self._gatekeeper.is_closed():
+            return False
+        try:
+            # Said by the session that holds the lock: if it is no more, nothing is closed.
+            await self._gatekeeper.execute(triggers.CLOSE)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return await self.gate() is Gate.CLOSED
+        await self._leave_gate()
+        return True
 
     async def open_writes(self) -> None:
-        await self._locking(triggers.opened())
+        await self._value(triggers.OPEN)
+        await self._leave_gate()
+
+    async def _leave_gate(self) -> None:
+        connection, self._gatekeeper = self._gatekeeper, None
+        if connection is not None:
+            connection.terminate()
 
     async def forget(self, changes: Changes) -> None:
         if changes.entries:
@@ -302,7 +329,25 @@ class PostgresSide:
                 await connection.execute(f"SELECT set_config('{triggers.OURS}', 'yes', true)")
                 yield PostgresWriting(connection, types)
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        with self._telling():
+            connection = await self._connect()
+        try:
+            with self._telling():
+                # The lock of a process that was killed a moment ago goes with its connection.
+                await connection.execute(f"SET lock_timeout = {_LOCK_MS}")
+                try:
+                    await connection.execute(f"SELECT pg_advisory_lock({_ONE_PROMOTION})")
+                except asyncpg.LockNotAvailableError:
+                    raise another(self.name) from None
+            yield
+        finally:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await connection.close(timeout=CONNECT_S)
+
     async def close(self) -> None:
+        await self._leave_gate()
         if self._writer is not None:
             self._writer.terminate()
             self._writer = None

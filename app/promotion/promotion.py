@@ -55,7 +55,11 @@ class Promotion:
 
     async def run(self) -> Report:
         """All of it. Raises TrellisError, with one sentence that says what to do; then nothing is lost, and the side
-        that took writes still does, or the next run opens the other one."""
+        that took writes still does, or the next run opens the other one. Conflict where another run has a side."""
+        async with self._source.alone(), self._target.alone():
+            return await self._run()
+
+    async def _run(self) -> Report:
         started = time.monotonic()
         await self._prepare()
         if await self._target.gate() is Gate.OPEN:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from app.errors import Conflict
 from app.promotion.tables import MovedTable
 
 Key = tuple[Any, ...]
@@ -37,6 +38,11 @@ class Changes:
     entries: int
     keys: Mapping[str, Sequence[Key]]
     mark: Any
+
+
+def another(name: str) -> Conflict:
+    """Of a side that another run has."""
+    return Conflict(f"Another promotion from or to {name} is running: wait until it ends.")
 
 
 def parts(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
@@ -109,6 +115,10 @@ class Side(Protocol):
 
     async def state(self) -> Mapping[str, Any]:
         """What was noted; empty where nothing is installed."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Within the block no other run has this side. Raises Conflict where one has it. A killed one has it no more."""
         ...
 
     async def gate(self) -> Gate: ...

@@ -1,6 +1,7 @@
 """The embedded database as a side of a promotion: plain sqlite3 in threads, beside the server that uses the file."""
 
 import asyncio
+import fcntl
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import orjson
 from app.errors import ConfigError, InvalidInput, TrellisError, Unavailable
 from app.jobs.tables import HAND_OVER, JOBS, RUNNING
 from app.promotion import sqlite_triggers as triggers
-from app.promotion.side import Changes, Gate, Key, Row, parts
+from app.promotion.side import Changes, Gate, Key, Row, another, parts
 from app.promotion.tables import MovedTable
 from app.promotion.values import FROM_SQLITE, TO_SQLITE, converted, converters, row_name
 from app.storage.db import SQLITE_BUSY_TIMEOUT_S
@@ -236,15 +237,16 @@ class SqliteSide:
         await self._write(f"UPDATE promotion_gate SET closed = 1, until = {time.time() + lease_s}")  # noqa: S608
 
     async def keep_closed(self) -> bool:
-        def work(connection: sqlite3.Connection) -> float | None:
+        still_shut = "closed AND (until IS NULL OR until > ?)"
+
+        def work(connection: sqlite3.Connection) -> bool:
+            # Nobody writes from here to the commit.
             connection.execute("BEGIN IMMEDIATE")
             with connection:
-                until: float | None = connection.execute("SELECT until FROM promotion_gate").fetchone()[0]
-                connection.execute("UPDATE promotion_gate SET until = NULL")
-            return until
+                update = f"UPDATE promotion_gate SET until = NULL WHERE {still_shut}"  # noqa: S608 - a constant
+                return connection.execute(update, [time.time()]).rowcount == 1
 
-        until = await self._do(work)
-        if until is None or time.time() < until:
+        if await self._do(work):
             return True
         await self.open_writes()
         return False
@@ -289,6 +291,19 @@ class SqliteSide:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        try:
+            lock = self._path.with_name(f"{self._path.name}-promotion").open("a")
+        except OSError as error:
+            raise ConfigError(f"{self.name} cannot be written: check the folder's owner and rights.") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise another(self.name) from None
+            yield
 
     async def close(self) -> None:
         if self._writer is not None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from app.errors import ConfigError, InvalidInput, Unavailable
+from app.errors import ConfigError, Conflict, InvalidInput, Unavailable
 from app.promotion.postgres_side import PostgresSide
 from app.promotion.side import Gate, Row, Side
 from app.promotion.sqlite_side import SqliteSide
@@ -34,6 +34,8 @@ class Database:
 
     side: Side
     address: Any
+    place: Any
+    """What the side was made of."""
 
     async def write(self, statement: str) -> None:
         if isinstance(self.address, Path):
@@ -51,14 +53,14 @@ def postgres(url: str) -> Database:
     engine = create_engine(url.replace("+asyncpg", "+psycopg"))
     METADATA.create_all(engine)
     engine.dispose()
-    return Database(PostgresSide(url, TABLES[:2]), plain)
+    return Database(PostgresSide(url, TABLES[:2]), plain, url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     if request.param == "sqlite":
         path = new_file(tmp_path / "side.db")
-        found = Database(SqliteSide(path, TABLES[:2]), path)
+        found = Database(SqliteSide(path, TABLES[:2]), path, path)
     else:
         found = postgres(request.getfixturevalue("fresh_postgres_url"))
     await found.write("INSERT INTO parents (id, tenant_id, name) VALUES ('a', 'acme', 'A'), ('b', 'acme', 'B')")
@@ -141,6 +143,25 @@ async def test_a_lease_closes_for_its_time_and_may_be_kept_before_it_is_over(dat
     await database.write("DELETE FROM children")
     assert not await side.keep_closed()
     assert await side.gate() is Gate.OPEN
+
+
+async def test_a_gate_that_somebody_opened_is_not_kept_closed(database: Database) -> None:
+    side = database.side
+    await side.install(closed=False)
+    await side.close_writes(30)
+    await side.open_writes()
+    assert not await side.keep_closed()
+    await database.write("DELETE FROM children")
+
+
+async def test_one_run_at_a_time_has_a_side(database: Database) -> None:
+    same = type(database.side)(database.place, TABLES[:2])
+    async with database.side.alone():
+        with pytest.raises(Conflict, match="Another promotion"):
+            async with same.alone():
+                pass
+    async with same.alone():
+        pass
 
 
 async def test_unique_values_change_places(database: Database) -> None:
@@ -245,7 +266,7 @@ async def test_a_transaction_that_holds_a_table_keeps_the_gate_open(fresh_postgr
     app = await asyncpg.connect(found.address)
     async with app.transaction():
         await app.execute("INSERT INTO parents (id, tenant_id) VALUES ('a', 'acme')")
-        with pytest.raises(Unavailable, match="holds on to a table"):
+        with pytest.raises(Unavailable, match="does not end"):
             await found.side.close_writes(30)
         assert await found.side.gate() is Gate.OPEN
     await app.execute("DELETE FROM parents")
@@ -262,6 +283,23 @@ async def test_a_transaction_older_than_the_gate_is_refused_too(fresh_postgres_u
             await app.execute("SELECT count(*) FROM parents")
             await found.side.close_writes(30)
             await app.execute("INSERT INTO parents (id, tenant_id) VALUES ('a', 'acme')")
+    await app.close()
+    await found.side.close()
+
+
+async def test_a_transaction_that_began_within_the_lease_is_refused_once_it_is_for_good(
+    fresh_postgres_url: str,
+) -> None:
+    found = postgres(fresh_postgres_url)
+    await found.side.install(closed=False)
+    app = await asyncpg.connect(found.address)
+    await found.side.close_writes(1.0)
+    with pytest.raises(asyncpg.PostgresError, match=MOVED):
+        async with app.transaction(isolation="repeatable_read"):
+            until = await app.fetchval("SELECT until FROM trellis_promotion.gate")
+            assert await found.side.keep_closed()
+            await app.execute("SELECT pg_sleep_until($1)", until + timedelta(milliseconds=10))
+            await app.execute("DELETE FROM parents")
     await app.close()
     await found.side.close()
 

@@ -134,7 +134,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._whole, name)
-        if name in ("snapshot", "writing"):
+        if name in ("snapshot", "writing", "alone"):
             return lambda: self._within(found)
         if not callable(found):
             return found

@@ -183,6 +183,28 @@ async def test_a_switch_that_takes_too_long_is_called_off(files: tuple[Path, Pat
     assert rows(new) == rows(old)
 
 
+class SecondRun(SlowStep):
+    """Runs the same promotion, and its end, once more in the midst of the switch."""
+
+    def __init__(self, old: Path, new: Path) -> None:
+        self._files = old, new
+        self.refused: list[str] = []
+
+    async def settle(self, _context: Context) -> StepReport:
+        for attempt in (promotion(*map(side, self._files)).run, lambda: finish(*map(side, self._files))):
+            with pytest.raises(Conflict) as caught:
+                await attempt()
+            self.refused.append(caught.value.detail)
+        return StepReport(self.name)
+
+
+async def test_a_second_run_beside_the_first_is_refused_and_opens_no_gate(files: tuple[Path, Path]) -> None:
+    second = SecondRun(*files)
+    await promotion(*map(side, files), steps=[second]).run()
+    assert [detail.startswith("Another promotion") for detail in second.refused] == [True, True]
+    assert [await side(path).gate() for path in files] == [Gate.CLOSED, Gate.OPEN]
+
+
 async def test_a_lease_that_ends_without_a_word_lets_writes_in_again(files: tuple[Path, Path]) -> None:
     old, _ = files
     left = side(old)
