@@ -8,7 +8,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-ANSWERS: Final = 10
+ANSWERS: Final = 20
 MOST: Final = 5
 MAX_BUDGETS: Final = 1_000
 
@@ -17,8 +17,8 @@ class RetryBudget:
     """Of one model of one provider. For one event loop.
 
     Args:
-        answers: how many answers pay for one repeat. A request has one answer at most: with ten, no more than a
-            tenth of the requests is repeated, and `most` beside.
+        answers: how many answers pay for one repeat. A request has one answer at most: with twenty, no more than
+            a twentieth of the requests is repeated, and `most` beside: a tenth of any hundred.
         most: repeats that are saved up, and there at the start.
     """
 

@@ -184,10 +184,10 @@ class ModelResetting(_Model):
     name = "model-resetting"
     title = "Model provider resets every connection"
     promise = Promise(
-        "cached answers as fast as ever; others refused with a typed error in 1 s; at most 10 % extra calls; the "
+        "cached answers as fast as ever; others refused with a typed error in 3 s; at most 10 % extra calls; the "
         "breaker opens, and closes again",
         recovery_s=20,
-        figures=FIGURES | {"slowest_refusal_s": 1},
+        figures=FIGURES | {"slowest_refusal_s": 3},
     )
 
     async def strike(self, provider: Provider) -> None:
@@ -205,7 +205,7 @@ class ModelFlaky(ModelResetting):
         "cached answers as fast as ever; at most 10 % extra calls; the breaker stays closed, so that most "
         "others are answered",
         recovery_s=1,
-        figures=FIGURES | {"slowest_refusal_s": 1, "fresh_failed_share": 0.2},
+        figures=FIGURES | {"slowest_refusal_s": 3, "fresh_failed_share": 0.2},
     )
 
     async def strike(self, provider: Provider) -> None:
@@ -221,10 +221,10 @@ class ModelGone(_Model):
     name = "model-gone"
     title = "Model provider is gone: nobody listens"
     promise = Promise(
-        "cached answers as fast as ever; others refused with a typed error in 1 s; at most 10 % extra calls; the "
+        "cached answers as fast as ever; others refused with a typed error in 3 s; at most 10 % extra calls; the "
         "breaker opens, and closes again",
         recovery_s=20,
-        figures=FIGURES | {"slowest_refusal_s": 1},
+        figures=FIGURES | {"slowest_refusal_s": 3},
     )
 
     async def strike(self, provider: Provider) -> None:
