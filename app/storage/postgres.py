@@ -24,7 +24,12 @@ AWAY = (DBAPIError, PoolTimeout, OSError, TimeoutError, asyncpg.PostgresError, a
 _ELSEWHERE = (OSError, TimeoutError, asyncpg.TargetServerAttributeNotMatched, asyncpg.CannotConnectNowError)
 _READ_ONLY = "25006"
 # In the simple protocol: one trip, nothing prepared, no transaction around it.
-_POSITION = "SELECT pg_walfile_name(at), at FROM pg_current_wal_insert_lsn() AS at"
+# What was committed is flushed, but where nobody waits for that; a log's unflushed end may belong to no commit, and
+# stay where it is for seconds.
+_POSITION = (
+    "SELECT pg_walfile_name(at), at FROM (SELECT CASE current_setting('synchronous_commit') "
+    "WHEN 'off' THEN pg_current_wal_insert_lsn() ELSE pg_current_wal_flush_lsn() END AS at) AS position"
+)
 _TIMELINE_BITS = 64
 # A server that was promoted has a log of its own. A standby learns of a new timeline at its next checkpoint.
 _REPLAYED = text(
