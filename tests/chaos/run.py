@@ -25,7 +25,7 @@ from tests.chaos.faults import FAULTS
 from tests.support.components import COMPONENTS
 
 SEEDS = 200
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 """A fault that takes longer is ended, and its promise is not kept."""
 COLUMNS = ("fault", "promised", "tried", "failed", "lost", "doubled", "recovery", "figures", "kept")
 

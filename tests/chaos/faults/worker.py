@@ -2,14 +2,16 @@
 
 import asyncio
 import statistics
+from collections.abc import Sequence
 
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.support.faulty_worker import BOUNDARIES
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import open_server
-from tests.support.worker_faults import run_many
+from tests.support.worker_faults import LANES, Fleet, Outcome, open_fleet
 
 SLOWEST_S = 30.0
+TOLD_EVERY = 20
 
 
 class WorkerKilled:
@@ -29,8 +31,23 @@ class WorkerKilled:
         primary = stage.stack.enter_context(open_server())
         found = await asyncio.to_thread(primary.new_database, True)
         pooler = stage.stack.enter_context(running_pgbouncer(primary.port))
-        stage.tell(f"{stage.seeds} deaths")
-        outcomes = await run_many(range(stage.seeds), found.app_url, pooler.url(found.name))
+        async with open_fleet(found.app_url, pooler.url(found.name)) as fleet:
+            outcomes = await self._deaths(stage, fleet)
+        return self._seen(outcomes)
+
+    async def _deaths(self, stage: Stage, fleet: Fleet) -> list[Outcome]:
+        gate, outcomes = asyncio.Semaphore(LANES), list[Outcome]()
+
+        async def one(seed: int) -> None:
+            async with gate:
+                outcomes.append(await fleet.run(seed))
+            if len(outcomes) % TOLD_EVERY == 0:
+                stage.tell(f"{len(outcomes)} of {stage.seeds} deaths")
+
+        await asyncio.gather(*map(one, range(stage.seeds)))
+        return outcomes
+
+    def _seen(self, outcomes: Sequence[Outcome]) -> Seen:
         times = [outcome.recovery_s for outcome in outcomes if outcome.recovery_s is not None]
         return Seen(
             tried=sum(outcome.tried for outcome in outcomes),
