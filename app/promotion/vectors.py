@@ -1,7 +1,7 @@
 """The new side's vector index, made from the copied rows: everything in it derives from them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final
 
@@ -148,7 +148,13 @@ class VectorStep:
         return await self._filled(context, "", None)
 
     async def settle(self, context: Context) -> StepReport:
-        return await self._filled(context, "_in_switch", SETTLED_AT_MOST)
+        """Also looks whether the index holds as much as the rows say, which nobody changes now."""
+        report = await self._filled(context, "_in_switch", SETTLED_AT_MOST)
+        return replace(report, findings=(*report.findings, await self._whole(context))) if report.figures else report
+
+    async def verify(self, _context: Context) -> StepReport:
+        """Nothing more: documents may be under way on the new side."""
+        return StepReport(NAME)
 
     async def _filled(self, context: Context, when: str, at_most: int | None) -> StepReport:
         started = monotonic()
@@ -164,10 +170,13 @@ class VectorStep:
         figures = _figures(filled, monotonic() - started)
         return StepReport(NAME, {f"{name}{when}": value for name, value in figures.items()})
 
-    async def verify(self, _context: Context) -> StepReport:
+    async def _whole(self, context: Context) -> Finding:
+        """Raises Unavailable, but not on the way back."""
         off = await self._fill.off()
-        seen = "; ".join(f"{one.namespace}: {one.vectors} vectors for {one.rows} rows" for one in off)
-        return StepReport(NAME, findings=(Finding("every chunk has its vector", not off, seen or "none is missing"),))
+        seen = "; ".join(f"{one.vectors} for {one.rows} of {'/'.join(one.namespace)}" for one in off[:3])
+        if off and not context.back:
+            raise Unavailable(f"The index lost vectors ({seen}): run the same command again.", retry_after=5)
+        return Finding("every chunk has its vector", not off, seen or "none is missing")
 
 
 async def refuse_another_embedder(index: Index) -> None:

@@ -110,7 +110,10 @@ async def test_the_new_index_holds_what_the_old_one_did(moves: Moves) -> None:
         assert await ids_of(new) == expected
         assert moves.told[-1] == ("vectors", first.figures["embedded"], first.figures["embedded"])
         assert (await step.run(moves.context())).figures["embedded"] == 0
-        assert [finding.passed for finding in (await step.verify(moves.context())).findings] == [True]
+        assert [finding.passed for finding in (await step.settle(moves.context())).findings] == [True]
+        await new.store.delete_chunks(BOT, sorted(expected)[:2])
+        with pytest.raises(Unavailable, match="22 for 24 of acme/handbook"):
+            await step.settle(moves.context())
 
 
 async def test_a_run_that_was_cut_short_goes_on(moves: Moves, monkeypatch: pytest.MonkeyPatch) -> None:
