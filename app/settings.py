@@ -353,10 +353,12 @@ def load_settings_file(path: Path, **overrides: Any) -> Settings:
         lines = None
     if lines is None:
         raise ConfigError(f"The file {path} cannot be read: name a file of TRELLIS_* lines.")
-    _refuse_unknown(lines)
-    foreign = next((name for name in lines if not name.upper().startswith(PREFIX)), None)
+    foreign = next((name for name in lines if not (name.isidentifier() and name.upper().startswith(PREFIX))), None)
     if foreign is not None:
-        raise ConfigError(f"{path} has a line {foreign[:60]}: it may hold {PREFIX}* lines only.")
+        # A line without '=' may be an address with its password.
+        shown = f" {foreign[:60]}" if foreign.isidentifier() else ", which is no setting"
+        raise ConfigError(f"{path} has a line{shown}: it may hold {PREFIX}* lines only.")
+    _refuse_unknown(lines)
     return _made(_of_lines(lines), overrides)
 
 

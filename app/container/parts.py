@@ -1,11 +1,12 @@
 """What a process needs to start and to be ready, and what it does without (docs/decisions/0033-processes.md)."""
 
+import structlog
 from sqlalchemy import text
 
 from app.cache.connection import RedisAway, RedisLink
 from app.container.ground import Ground
 from app.container.knowledge import Knowledge
-from app.errors import NotFound, Unavailable
+from app.errors import NotFound, TrellisError, Unavailable
 from app.governance.flags import Flags
 from app.http.health import Check, Readiness
 from app.jobs.engine import Jobs
@@ -13,6 +14,7 @@ from app.knowledge.base import Embedder, Namespace, VectorStore
 from app.storage import schema
 from app.storage.db import Database
 
+_log = structlog.get_logger(__name__)
 _NOBODY = Namespace("ready", "ready")
 
 
@@ -50,10 +52,17 @@ def _schema(db: Database) -> Check:
 
     async def check() -> None:
         # One cheap question; only a revision that was not seen before is looked up among those that this program knows.
-        current = await schema.current_revision(db)
-        if current not in fits:
-            await schema.check(db)
-            fits[:] = [current]
+        try:
+            current = await schema.current_revision(db)
+            if current not in fits:
+                await schema.check(db)
+                fits[:] = [current]
+        except TrellisError as error:
+            if error.__cause__ is None:
+                raise
+            # What the database itself said: our sentence for it names its address and login, and anybody may read this.
+            _log.warning("schema not read", error=error.detail)
+            raise Unavailable("The database's schema cannot be read: see the log.", retry_after=5) from error
 
     return check
 

@@ -86,6 +86,8 @@ def test_the_other_sides_settings_come_from_the_file_alone(tmp_path: Path, monke
     [
         ("TRELLIS_FASE=small", "TRELLIS_FASE is not a setting of Trellis: did you mean TRELLIS_PHASE"),
         ("PATH=/bin", "has a line PATH: it may hold TRELLIS_"),
+        ("postgresql+asyncpg://a:secret@db/t", "has a line, which is no setting: it may hold TRELLIS_"),
+        ("TRELLIS_DATABASE_URL:postgresql+asyncpg://a:secret@db/t", "is no setting"),
         ("TRELLIS_PORT=secret", "TRELLIS_PORT is not valid"),
         ("TRELLIS_VECTORS_KEY=secret", "TRELLIS_VECTORS_KEY needs TRELLIS_VECTORS_URL"),
         (None, "cannot be read"),
