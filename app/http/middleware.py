@@ -15,12 +15,11 @@ from app.errors import TrellisError
 from app.http.auth import Gate
 from app.http.body import BodyGuard
 from app.http.health import Readiness
-from app.http.problems import from_error, from_http, from_unforeseen
+from app.http.problems import from_database, from_error, from_http, from_unforeseen
 from app.http.shortcut import PathPattern, Shortcut
 from app.http.streaming import wants_stream
 from app.http.strict import refuse_nul_target
 from app.ids import new_id
-from app.storage.failures import failure
 from app.telemetry import spans
 from app.telemetry.metrics import Metrics
 
@@ -128,9 +127,10 @@ class _Exchange:
         except HTTPException as error:
             await self._fail(from_http(self.scope, error), error)
         except Exception as error:
-            stated = failure(error)
-            _log.exception("database not available" if stated else "unforeseen error")
-            await self._fail(from_error(self.scope, stated) if stated else from_unforeseen(self.scope), error)
+            stated = from_database(self.scope, error)
+            if stated is None:
+                _log.exception("unforeseen error")
+            await self._fail(stated or from_unforeseen(self.scope), error)
 
     async def _enter(self, receive: Receive) -> Receive:
         path = self.scope["path"].removeprefix(self._root)

@@ -97,6 +97,17 @@ def from_http(scope: Scope, error: HTTPException) -> Response:
     return problem(scope, error.status_code, code, title, detail, headers=headers)
 
 
+def from_database(scope: Scope, error: Exception) -> Response | None:
+    """The answer where the database and not the request is at fault; None for any other error."""
+    stated = failure(error)
+    if stated is None:
+        return None
+    # As `_on_trellis`: no traceback where these come by the hundred.
+    cause = type(getattr(error, "orig", None) or error).__name__
+    _log.error("database not available", code=stated.code, detail=stated.detail, cause=cause)
+    return from_error(scope, stated)
+
+
 def from_unforeseen(scope: Scope) -> Response:
     """The answer to any other error: 500, no detail, the request's id."""
     error = InternalError()
@@ -159,11 +170,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_database(request: Request, error: Exception) -> Response:
-    stated = failure(error)
-    if stated is None:
+    answer = from_database(request.scope, error)
+    if answer is None:
         raise error
-    _log.error("database not available", exc_info=error)
-    return from_error(request.scope, stated)
+    return answer
 
 
 def _field_error(item: Any) -> dict[str, str]:

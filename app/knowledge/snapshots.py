@@ -45,7 +45,7 @@ class Saved:
 
     @property
     def file(self) -> str:
-        return f"{self.collection}.{self.node}.snapshot"
+        return _file(self.collection, self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +148,14 @@ async def _take(node: Node, number: int, folder: Path, told: Told) -> list[Saved
     for collection in await node.collections():
         told(f"node {number + 1}: {collection}")
         namespace, points = await node.namespace(collection), await node.points(collection)
-        file = folder / f"{collection}.{number}.snapshot"
+        file = folder / _file(collection, number)
         digest = await node.take(collection, file)
         saved.append(Saved(number, collection, namespace, points, file.stat().st_size, digest))
     return saved
+
+
+def _file(collection: str, node: int) -> str:
+    return f"{collection}.{node}.snapshot"
 
 
 def taken(folder: Path) -> list[Path]:

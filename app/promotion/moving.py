@@ -8,7 +8,7 @@ harm, since it only says which rows to look at.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from app.promotion.compare import Comparison
@@ -70,7 +70,9 @@ class Moving:
             after = None
         return None
 
-    async def _copy_table(self, snapshot: Snapshot, table: MovedTable, done: list[str], after: Key | None) -> Any:
+    async def _copy_table(
+        self, snapshot: Snapshot, table: MovedTable, done: list[str], after: Key | None
+    ) -> AsyncIterator[Key | None]:
         """Yields the last key after each page, None after the last."""
         total = await snapshot.count(table)
         rows = await snapshot.page(table, after, table.page_rows)

@@ -235,9 +235,9 @@ _CACHES = (
     _gauge("redis_away", "Nodes of Redis that this process leaves alone for a moment because they did not answer."),
     _counter(
         "redis_fallbacks",
-        "What was done without Redis while it was away: a look-up in a cache missed or a drop is owed (cache), a request "
-        "was counted by this process alone (limiter), a turn went on without the earlier ones or was not kept (memory), "
-        "a read went to the writer (marks).",
+        "What was done without Redis while it was away: a look-up in a cache missed or a drop is owed (cache), a "
+        "request was counted by this process alone (limiter), a turn went on without the earlier ones or was not kept "
+        "(memory), a read went to the writer (marks).",
         Label("use", ("cache", "limiter", "marks", "memory")),
     ),
 )
