@@ -281,14 +281,15 @@ class PostgresSide:
     async def keep_closed(self) -> bool:
         if await self.gate() is Gate.CLOSED:
             return True
-        if self._gatekeeper is None or self._gatekeeper.is_closed():
+        if self._gatekeeper is None:
             return False
         try:
             # Said by the session that holds the lock: if it is no more, nothing is closed.
             await self._gatekeeper.execute(triggers.CLOSE)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return await self.gate() is Gate.CLOSED
-        await self._leave_gate()
+        finally:
+            await self._leave_gate()
         return True
 
     async def open_writes(self) -> None:

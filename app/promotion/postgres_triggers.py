@@ -19,21 +19,8 @@ OURS: Final = "trellis.promotion"
 _DEFINER: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 _GATE_TRIGGER: Final = "promotion_gate"
 _LOG_TRIGGER: Final = "promotion_log"
-
-# Anew at each change of the gate's row, whose time it holds; without one (NULL) nothing passes.
-_REFUSE: Final = f"""
-DO $do$ BEGIN
-    EXECUTE format($text$CREATE OR REPLACE FUNCTION {SCHEMA}.refuse() RETURNS trigger {_DEFINER} AS $$
-BEGIN
-    IF current_setting('{OURS}', true) = 'yes' OR clock_timestamp() >= %L::timestamptz THEN
-        RETURN NULL;
-    END IF;
-    RAISE EXCEPTION '{MOVED}' USING ERRCODE = '{MOVED_SQLSTATE}';
-END $$$text$, (SELECT until FROM {SCHEMA}.gate));
-END $do$
-"""  # noqa: S608 - constants
-
-LOCK: Final = 0x7472656C
+LOCK: Final = int.from_bytes(b"gate")
+"""The key of an advisory lock."""
 _OPEN, _CLOSED = 1, 2
 
 TABLES: Final = (
@@ -51,7 +38,7 @@ BEGIN
         RAISE EXCEPTION '{MOVED}' USING ERRCODE = '{MOVED_SQLSTATE}';
     END IF;
     RETURN NULL;
-END $$""",
+END $$""",  # noqa: S608 - constants
 )
 READY: Final = f"INSERT INTO {SCHEMA}.state VALUES ('installed', 'true') ON CONFLICT DO NOTHING"  # noqa: S608
 INSTALLED: Final = f"SELECT to_regclass('{SCHEMA}.gate') IS NOT NULL"
@@ -59,7 +46,8 @@ GATE: Final = f"""
 SELECT CASE
     WHEN (SELECT last_value FROM {SCHEMA}.gate) = {_CLOSED} THEN 'CLOSED'
     WHEN EXISTS (
-        SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND mode = 'ExclusiveLock' AND granted
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = 0 AND objid = {LOCK} AND mode = 'ExclusiveLock' AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ) THEN 'LEASED'
     ELSE 'OPEN' END

@@ -293,13 +293,42 @@ async def test_a_transaction_that_began_within_the_lease_is_refused_once_it_is_f
     found = postgres(fresh_postgres_url)
     await found.side.install(closed=False)
     app = await asyncpg.connect(found.address)
-    await found.side.close_writes(1.0)
+    await found.side.close_writes(30)
     with pytest.raises(asyncpg.PostgresError, match=MOVED):
         async with app.transaction(isolation="repeatable_read"):
-            until = await app.fetchval("SELECT until FROM trellis_promotion.gate")
+            await app.execute("SELECT count(*) FROM parents")
             assert await found.side.keep_closed()
-            await app.execute("SELECT pg_sleep_until($1)", until + timedelta(milliseconds=10))
             await app.execute("DELETE FROM parents")
+    await app.close()
+    await found.side.close()
+
+
+async def test_a_gate_whose_holder_dies_opens_by_itself(fresh_postgres_url: str) -> None:
+    found = postgres(fresh_postgres_url)
+    await found.side.install(closed=False)
+    dying = PostgresSide(fresh_postgres_url, TABLES[:2])
+    await dying.close_writes(30)
+    assert await found.side.gate() is Gate.LEASED
+    await dying.close()
+    while await found.side.gate() is not Gate.OPEN:
+        await asyncio.sleep(0.01)
+    await found.write("DELETE FROM parents")
+    await found.side.close()
+
+
+async def test_a_transaction_that_waits_for_a_lock_of_ours_is_no_deadlock(fresh_postgres_url: str) -> None:
+    found = postgres(fresh_postgres_url)
+    await found.side.install(closed=False)
+    app = await asyncpg.connect(found.address)
+    transaction = app.transaction()
+    await transaction.start()
+    await app.execute("INSERT INTO children (parent_id, number) SELECT id, 5 FROM parents")
+    closing = asyncio.create_task(found.side.close_writes(30))
+    await asyncio.sleep(0.2)
+    await app.execute("INSERT INTO parents (id, tenant_id) VALUES ('a', 'acme')")
+    await transaction.commit()
+    await closing
+    assert await found.side.gate() is Gate.LEASED
     await app.close()
     await found.side.close()
 

