@@ -179,7 +179,7 @@ async def test_positions_that_a_new_master_of_redis_missed_are_told_again(
     await one.write("acme", 2)
     redis.client().set("trellis:{marks}:of:acme", missed)
     assert await one.read("acme") == 2
-    redis.client().execute_command("CLIENT", "PAUSE", 600)
+    redis.client().execute_command("CLIENT", "PAUSE", 4_000)
     assert (await one.read("acme"), one.went[-1]) == (2, UNKNOWN)
     redis.client().execute_command("CLIENT", "UNPAUSE")
     one.now += REDIS_PAUSE_S

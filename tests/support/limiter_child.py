@@ -1,4 +1,5 @@
-"""A process that spends from two keys for a while each: `python -m tests.support.limiter_child <url> <amount> <s>`.
+"""A process that spends from two keys: `python -m tests.support.limiter_child <url> <amount> <s>`, from each for so
+many seconds, and until it was refused.
 
 Says "ready", waits for a line, then prints how many uses were allowed and refused, by rate and then by window.
 """
@@ -8,9 +9,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from unittest.mock import patch
 
 from app.cache.connection import connect
 from app.cache.limits import LocalLimits, Rate, RedisLimits, Standing
+from tests.support.redis import TIMEOUT_S, TRIP_S
 
 AT_ONCE = 8
 # Nothing comes back within a test.
@@ -38,7 +41,7 @@ async def hammered(spend: Callable[[], Awaitable[Standing]], seconds: float) -> 
     ends, counts = time.monotonic() + seconds, [0, 0]
 
     async def hammer() -> None:
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or not counts[False]:
             counts[(await spend()).allowed] += 1
 
     await asyncio.gather(*(hammer() for _ in range(AT_ONCE)))
@@ -46,4 +49,5 @@ async def hammered(spend: Callable[[], Awaitable[Standing]], seconds: float) -> 
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+    with patch.multiple("app.cache.connection", TIMEOUT_S=TIMEOUT_S, TRIP_S=TRIP_S):
+        asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
