@@ -81,10 +81,12 @@ class VectorFill:
         return filled
 
     async def off(self) -> list[Off]:
-        """The indexes whose number of vectors is not that of their rows."""
+        """The indexes whose number of vectors is not that of their rows, as they were at the last `fill`."""
         found = []
         for namespace in await self._namespaces():
-            rows, vectors = len(await self._wanted(namespace)), await self._index.store.count(namespace)
+            held = self._held.get(namespace)
+            rows = len(await self._wanted(namespace) if held is None else held)
+            vectors = await self._index.store.count(namespace)
             found += [Off(namespace, rows, vectors)] if rows != vectors else []
         return found
 
