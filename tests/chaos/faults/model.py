@@ -11,15 +11,14 @@ from typing import Any
 from app.agent.breaker import BreakerState
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import House, furnish, serving
-from tests.chaos.load import Client, Load, Try, codes, failed, percentile_ms, session, until_answered
+from tests.chaos.load import Client, Try, codes, failed, percentile_ms, session, until_answered
+from tests.chaos.questions import BOTS, P99_RATIO, Questions
 from tests.support.model_stub import KEY, Fault, Latency, ModelStub, text
 
-PHASE_S = 10.0
 CACHED_RATE, FRESH_RATE = 50.0, 15.0
 OPEN, CLOSED = float(BreakerState.OPEN), float(BreakerState.CLOSED)
 CALL_S = 1.0
 RECOVERY_S = 30.0
-QUESTION = "How long is the warranty on a sensor, and what does it cover?"
 TYPED = frozenset({"model-unavailable", "deadline-exceeded", "breaker-open"})
 ANSWER = "The warranty on a sensor is two years and covers its electronics and its housing. [1]"
 _CALLS = re.compile(r"^trellis_model_call_duration_seconds_count\{.*\} (\S+)$", re.MULTILINE)
@@ -70,11 +69,12 @@ class _Model:
     async def run(self, stage: Stage) -> Seen:
         enter = stage.stack.enter_async_context
         ill, well = [await enter(Provider(answer=text(ANSWER), keep=False)) for _ in range(2)]
-        house = await furnish(stage.folder / "ill", _settings(ill), bots=("known", "fresh"))
+        house = await furnish(stage.folder / "ill", _settings(ill), bots=BOTS)
         other = House(Path(shutil.copytree(house.home, stage.folder / "well")), _settings(well), house.keys)
         http = await enter(session())
         servers = [await enter(serving(each)) for each in (house, other)]
-        asked, control = (_Questions(Client(http, server.address, house.key)) for server in servers)
+        clients = [Client(http, server.address, house.key) for server in servers]
+        asked, control = (_Questions(client, CACHED_RATE, FRESH_RATE) for client in clients)
         stage.tell("warming both servers")
         await asyncio.gather(asked.prepare(), control.prepare())
         await self.strike(ill)
@@ -117,32 +117,11 @@ def _settings(provider: Provider) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Questions:
-    client: Client
-    asked: int = 0
-
-    async def prepare(self) -> None:
-        """Also warms both ways up: a first request loads what later ones have."""
-        await self.client.put("/v1/bots/fresh", {"semantic_threshold": None})
-        for _ in range(50):
-            for each in (await self.known(0), await self.fresh()):
-                if not each.ok:
-                    raise RuntimeError(f"the service does not answer: {each}")
-
-    async def known(self, _number: int) -> Try:
-        return await self.client.post("/v1/bots/known/chat", {"message": QUESTION, "history": []})
-
-    async def fresh(self, _number: int = 0) -> Try:
-        self.asked += 1
-        body = {"message": f"{QUESTION} I have bought {self.asked} of them.", "history": []}
-        return await self.client.post("/v1/bots/fresh/chat", body)
-
+class _Questions(Questions):
     async def phase(self) -> Phase:
         before = await self._metric(_CALLS)
-        async with Load(self.known, CACHED_RATE) as cached, Load(self.fresh, FRESH_RATE) as fresh:
-            await asyncio.sleep(PHASE_S)
-        return Phase(cached.tries, fresh.tries, await self._metric(_CALLS) - before)
+        cached, fresh = await self.both()
+        return Phase(cached, fresh, await self._metric(_CALLS) - before)
 
     async def breaker(self) -> float:
         return await self._metric(_BREAKER)
@@ -152,8 +131,6 @@ class _Questions:
         return sum(float(value) for value in pattern.findall(shown))
 
 
-# Two servers that do the same differ by that much in the 99th percentile of some hundreds of answers.
-P99_RATIO = 1.5
 FIGURES = {
     "cached_failed": 0,
     "cached_p99_ratio": P99_RATIO,

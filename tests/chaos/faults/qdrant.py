@@ -2,51 +2,21 @@
 
 import asyncio
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import House, furnish, serving
-from tests.chaos.load import Client, Load, Try, codes, failed, percentile_ms, session, until_answered
+from tests.chaos.load import Client, Try, codes, failed, percentile_ms, session, until_answered
+from tests.chaos.questions import BOTS, P99_RATIO, Questions
 from tests.support.fakes.qdrant import KEY, FakeQdrant
 from tests.support.wire import Wire
 
-QUESTION = "How long is the warranty on a sensor, and what does it cover?"
 CACHED_RATE, FRESH_RATE = 40.0, 8.0
-PHASE_S = 10.0
 RECOVERY_S = 20.0
 TIMEOUT_S = 2
-P99_RATIO = 1.5
 TYPED = frozenset({"unavailable", "breaker-open"})
-
-
-@dataclass
-class _Questions:
-    client: Client
-    asked: int = 0
-
-    async def prepare(self) -> None:
-        await self.client.put("/v1/bots/fresh", {"semantic_threshold": None})
-        for _ in range(20):
-            for each in (await self.known(0), await self.fresh()):
-                if not each.ok:
-                    raise RuntimeError(f"the service does not answer: {each}")
-
-    async def known(self, _number: int) -> Try:
-        return await self.client.post("/v1/bots/known/chat", {"message": QUESTION, "history": []})
-
-    async def fresh(self, _number: int = 0) -> Try:
-        self.asked += 1
-        body = {"message": f"{QUESTION} I have bought {self.asked} of them.", "history": []}
-        return await self.client.post("/v1/bots/fresh/chat", body)
-
-    async def phase(self) -> tuple[list[Try], list[Try]]:
-        """Both kinds for the same seconds: those with a kept answer, and those without."""
-        async with Load(self.known, CACHED_RATE) as cached, Load(self.fresh, FRESH_RATE) as fresh:
-            await asyncio.sleep(PHASE_S)
-        return cached.tries, fresh.tries
 
 
 class _Qdrant:
@@ -61,17 +31,18 @@ class _Qdrant:
         enter = stage.stack.enter_async_context
         fake = await enter(FakeQdrant())
         wire = stage.stack.enter_context(Wire(urlsplit(fake.url).port or 0))
-        house = await furnish(stage.folder / "ill", _settings(fake.url), bots=("known", "fresh"))
+        house = await furnish(stage.folder / "ill", _settings(fake.url), bots=BOTS)
         copied = Path(shutil.copytree(house.home, stage.folder / "well"))
         struck = House(house.home, _settings(f"http://127.0.0.1:{wire.port}"), house.keys)
         whole = House(copied, _settings(fake.url), house.keys)
         http = await enter(session())
         servers = [await enter(serving(each)) for each in (struck, whole)]
-        asked, control = (_Questions(Client(http, server.address, house.key)) for server in servers)
+        clients = [Client(http, server.address, house.key) for server in servers]
+        asked, control = (Questions(client, CACHED_RATE, FRESH_RATE) for client in clients)
         await asyncio.gather(asked.prepare(), control.prepare())
         stage.tell("both kinds of questions, one server's Qdrant struck")
         await asyncio.to_thread(self.strike, wire)
-        (cached, fresh), (cached_whole, _fresh) = await asyncio.gather(asked.phase(), control.phase())
+        (cached, fresh), (cached_whole, _fresh) = await asyncio.gather(asked.both(), control.both())
         await asyncio.to_thread(wire.heal)
         stage.tell("waiting for the first answer")
         recovery_s = await until_answered(asked.fresh, RECOVERY_S)
