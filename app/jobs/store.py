@@ -52,10 +52,16 @@ def _on_postgres_connect(connection: Any, _record: Any) -> None:
 
 def _open_engine(url: URL, *, worker: bool, pool_size: int) -> Engine:
     """The pool of a process. A worker connects directly; one that only enqueues may be behind PgBouncer, so its
-    connections keep no state (no prepared statements, no session settings)."""
+    connections keep no state (no prepared statements, no session settings). Parameters stay out of error texts, which
+    the engine logs: payloads and results are among them."""
     if url.get_backend_name() == "sqlite":
         engine = create_engine(
-            url, pool_size=4, max_overflow=0, pool_timeout=60, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}
+            url,
+            pool_size=4,
+            max_overflow=0,
+            pool_timeout=60,
+            hide_parameters=True,
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S},
         )
         event.listen(engine, "connect", _on_sqlite_connect)
         tell_moved(engine)
@@ -64,7 +70,13 @@ def _open_engine(url: URL, *, worker: bool, pool_size: int) -> Engine:
     if not worker:
         connect_args["prepare_threshold"] = None
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=60, pool_pre_ping=True, connect_args=connect_args
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=60,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=connect_args,
     )
     if worker:
         event.listen(engine, "connect", _on_postgres_connect)

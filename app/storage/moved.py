@@ -32,5 +32,7 @@ def tell_moved(engine: Engine) -> None:
 
 
 def _on_error(context: ExceptionContext) -> Any:
-    if MOVED in str(context.original_exception):
-        raise Moved from context.original_exception
+    # Not the words within it: an error's text may quote a value that somebody sent.
+    error = context.original_exception
+    if getattr(error, "sqlstate", None) == MOVED_SQLSTATE or str(error) == MOVED:
+        raise Moved from error

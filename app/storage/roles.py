@@ -76,6 +76,10 @@ async def _grant_tables(connection: AsyncConnection) -> None:
         await connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {APP_ROLE}"))
         for statement in (await connection.scalars(_GRANTS, {"schema": schema, "read_only": list(_READ_ONLY)})).all():
             await connection.execute(text(statement))
+        for statement in (
+            await connection.scalars(_TAKEN_BACK, {"schema": schema, "read_only": list(_READ_ONLY)})
+        ).all():
+            await connection.execute(text(statement))
         for what in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE, SELECT ON SEQUENCES", "EXECUTE ON FUNCTIONS"):
             future = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {what} TO {APP_ROLE}"
             await connection.execute(text(future))
@@ -100,6 +104,14 @@ SELECT format('GRANT %s ON %s %s TO {APP_ROLE}', rights, kind, string_agg(name, 
     FROM pg_proc
     WHERE pronamespace = to_regnamespace(CAST(:schema AS text)) AND prokind = 'f' AND pg_has_role(proowner, 'USAGE')
 ) AS ours GROUP BY rights, kind
+""")  # noqa: S608 - constants
+
+
+# A table that was made after an earlier grant has all that is given to future ones.
+_TAKEN_BACK = text(f"""
+SELECT format('REVOKE INSERT, UPDATE, DELETE ON %I.%I FROM {APP_ROLE}', CAST(:schema AS text), relname) FROM pg_class
+WHERE relnamespace = to_regnamespace(CAST(:schema AS text)) AND relkind = 'r' AND relname = ANY(:read_only)
+    AND pg_has_role(relowner, 'USAGE')
 """)  # noqa: S608 - constants
 
 

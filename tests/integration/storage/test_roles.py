@@ -103,6 +103,17 @@ async def test_the_app_cannot_say_that_a_revision_was_run(
             await session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
 
+async def test_what_only_migrations_write_stays_so_when_it_is_made_again(
+    settings: Settings, opened: Callable[[str], Database]
+) -> None:
+    await migrate_database(settings)
+    await schema.downgrade(opened(settings.owner_database_url).writer, "0004")
+    await migrate_database(settings)
+    with pytest.raises(Exception, match="permission denied for table schema_programs"):
+        async with opened(settings.sqlalchemy_url).operator_transaction() as session:
+            await session.execute(text("DELETE FROM schema_programs"))
+
+
 async def test_an_owner_who_may_not_manage_roles_is_told_what_to_run(
     server: Server, opened: Callable[[str], Database]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import ConfigError
 from app.jobs.store import OneWorkerLock, engine_url, open_store
@@ -36,6 +37,14 @@ def test_the_embedded_engine_writes_ahead_and_waits_for_other_writers(tmp_path: 
         assert found == ["wal", 1]
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 15_000
         assert connection.connection.dbapi_connection.isolation_level == "IMMEDIATE"
+    store.close()
+
+
+def test_an_error_of_the_engine_quotes_no_payload(tmp_path: Path) -> None:
+    store = open_store(f"sqlite+aiosqlite:///{tmp_path / 'trellis.db'}", worker=True, pool_size=1)
+    with store.engine.connect() as connection, pytest.raises(DBAPIError) as failed:
+        connection.execute(text("INSERT INTO nowhere VALUES (:payload)"), {"payload": "what a person wrote"})
+    assert "what a person wrote" not in str(failed.value)
     store.close()
 
 
