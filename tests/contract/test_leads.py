@@ -3,11 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from app.governance.audit import verify
+from app.packs.leads.follow_up import FollowUps
+from app.packs.leads.models import Lead, LeadStatus
 from app.principal import Principal, Role
 from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, lead, running
@@ -41,6 +45,21 @@ async def test_a_lead_goes_from_first_contact_to_the_business_figures(service: S
         report = await verify(session)
     assert report.ok
     assert report.entries > 10
+
+
+async def test_a_lead_that_changes_at_the_moment_of_its_follow_up_keeps_the_change(service: Service) -> None:
+    db, kit = service.container.db, service.container.kit
+    lead_id = (await service.client.post("/v1/leads", json=lead(external_id="due"))).json()["lead"]["id"]
+    await service.decided([lead_id])
+    mine = update(Lead).where(Lead.tenant_id == TENANT, Lead.id == lead_id)
+    async with db.transaction(TENANT) as session:
+        await session.execute(mine.values(follow_up_at=datetime(2026, 1, 1, tzinfo=UTC), status=LeadStatus.NURTURING))
+    async with db.transaction(TENANT) as session:
+        await session.execute(mine.values(follow_up_at=None, status=LeadStatus.CONVERTED))
+        queue = asyncio.create_task(FollowUps(kit).queue_due())
+        await asyncio.wait({queue}, timeout=0.5)
+    assert await queue == 0
+    assert (await service.client.get(f"/v1/leads/{lead_id}")).json()["status"] == "converted"
 
 
 async def judged(service: Service, lead_id: str) -> None:
