@@ -141,20 +141,20 @@ async def test_a_lost_answer_is_unavailable(server: FakeQdrant, store: QdrantVec
         await ask(store, ACME, "emergency")
 
 
-async def test_a_server_that_hangs_is_given_up(server: FakeQdrant) -> None:
-    store = await QdrantVectors.open(server.url, key=KEY, timeout_s=1)
+async def test_a_server_that_hangs_is_given_up(server: FakeQdrant, store: QdrantVectors) -> None:
     await put(store, ACME, *PAGES)
-    server.delay_s = 30
+    hasty = await QdrantVectors.open(server.url, key=KEY, timeout_s=1)
+    server.delay_s = 60
     for work in (
-        store.count(ACME),
-        store.chunk_ids(ACME),
-        store.delete(ACME, ["prices"]),
-        ask(store, ACME, "emergency"),
-        put(store, ACME, *PAGES),
+        hasty.count(ACME),
+        hasty.chunk_ids(ACME),
+        hasty.delete(ACME, ["prices"]),
+        ask(hasty, ACME, "emergency"),
+        put(hasty, ACME, *PAGES),
     ):
         with pytest.raises(Unavailable, match="does not answer"):
-            await asyncio.wait_for(work, 10)
-    await store.close()
+            await asyncio.wait_for(work, 30)
+    await hasty.close()
     server.delay_s = 0
 
 

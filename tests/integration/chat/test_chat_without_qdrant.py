@@ -12,7 +12,9 @@ from tests.support.fakes.qdrant import KEY, FakeQdrant
 from tests.support.service import Service, running
 from tests.support.sse import events_of
 
-TIMEOUT_S = 1
+TIMEOUT_S = 4
+"""What a busy machine answers in; only the slow server is waited for that long."""
+ENDS_S = 60
 
 
 @pytest.fixture
@@ -55,11 +57,11 @@ async def test_what_was_answered_before_is_answered_and_anything_else_is_an_hone
     await fault(server)
     kept = await answer(service, LEAVE, history=[])
     assert (kept["cache"], kept["text"]) == ("exact", before["text"])
-    refused = await asyncio.wait_for(ask(service, CARRY, history=[]), 20)
+    refused = await asyncio.wait_for(ask(service, CARRY, history=[]), ENDS_S)
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
     assert "vector server" in refused.json()["detail"]
-    streamed = await asyncio.wait_for(ask(service, CARRY, history=[], stream=True), 20)
+    streamed = await asyncio.wait_for(ask(service, CARRY, history=[], stream=True), ENDS_S)
     assert streamed.status_code == 503 or events_of(streamed.content)[-1].name == "error"
     await heal(server)
     assert "five days" in (await answer(service, CARRY, history=[]))["text"]

@@ -8,10 +8,12 @@ import pytest
 
 from tests.integration.chat.test_chat import LEAVE, PAGE, answer, put_bot, put_page
 from tests.support.claims import signed_in
+from tests.support.jobs import until
 from tests.support.redis import RedisServer, RunningCluster, running_cluster
 from tests.support.service import TENANT, Service, running
 from tests.support.wire import Wire
 
+USES = ("cache", "limiter", "memory")
 PAUSE_S = 0.3
 WAIT_S = 60
 
@@ -56,23 +58,24 @@ async def recovered(service: Service) -> None:
     """Returns once a request does nothing without Redis."""
     async with asyncio.timeout(WAIT_S):
         while True:
-            before = sum(fallbacks(service, use) for use in ("cache", "limiter", "memory"))
+            before = sum(fallbacks(service, use) for use in USES)
             await answer(service, LEAVE)
-            if before == sum(fallbacks(service, use) for use in ("cache", "limiter", "memory")) and not away(service):
+            if before == sum(fallbacks(service, use) for use in USES) and not away(service):
                 return
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("fault", [Wire.cut, Wire.stall], ids=["refused", "hanging"])
 async def test_no_request_fails_while_redis_is_away_and_nothing_stale_is_said(
-    fault: Callable[[Wire], None], service: Service, wire: Wire
+    fault: Callable[[Wire], None], service: Service, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann = await signed_in(service, "ann")
     assert await asked(service, ann) == 28
     await asyncio.to_thread(fault, wire)
+    monkeypatch.setattr("app.cache.connection.TRIP_S", PAUSE_S)
     assert await asked(service, ann) == 28
     assert away(service) == 1
-    assert all(fallbacks(service, use) for use in ("cache", "limiter", "memory"))
+    await until(lambda: all(fallbacks(service, use) for use in USES), "each use does without")
     await put_page(service, text=PAGE.replace("28 days", "31 days"))
     assert await asked(service, ann) == 31, "what Redis still holds of before is not said"
     refused = await service.client.delete("/v1/bots/docs/memory", headers=ann)

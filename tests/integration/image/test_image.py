@@ -21,6 +21,7 @@ from tests.support.dockerfile import Build, stages
 from tests.support.server import ROOT, free_port
 
 START_S, END_S = 90.0, 30.0
+LIBRARY = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
 LARGEST_MB = 620
 """Of the whole environment; bytecode comes on top. What makes it larger is worth a look."""
 # A link does for a copy, and what is imported is compiled when it is, into the folder that stands for /tmp.
@@ -33,10 +34,9 @@ def python_for_all(root: Path) -> str:
     here = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     if all(folder.stat().st_mode & stat.S_IXOTH for folder in here.parents):
         return str(here)
-    library = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
     copy = root / "python"
     left_out = shutil.ignore_patterns("test", "tests", "site-packages", "__pycache__", "config-*", "idlelib", "tkinter")
-    shutil.copytree(Path(sys.base_prefix, library), copy / library, ignore=left_out)
+    shutil.copytree(Path(sys.base_prefix, LIBRARY), copy / LIBRARY, ignore=left_out)
     (copy / "bin").mkdir()
     for shared in Path(sys.base_prefix, "lib").glob("libpython*"):
         shutil.copy(shared, copy / "lib")
@@ -174,7 +174,7 @@ def test_what_was_left_out_is_needed_by_nothing_that_runs(image: Path) -> None:
 
 
 def test_nothing_of_the_tools_of_development_is_installed_and_the_whole_stays_small(image: Path) -> None:
-    packages = image / "app/.venv/lib/python3.11/site-packages"
+    packages = image / "app/.venv" / LIBRARY / "site-packages"
     assert (packages / "app").is_dir()  # copied, not linked to sources that are not there at work
     assert not [name for name in ("pytest", "mypy", "ruff", "hypothesis", "pulumi") if (packages / name).exists()]
     megabytes = sum(path.lstat().st_size for path in packages.rglob("*")) / 1e6

@@ -20,7 +20,8 @@ from tests.support.jobs import until
 from tests.support.server import Server, free_port
 
 CLIENTS = 8
-DRAIN_S, GRACE_S = 1.5, 6.0
+# Long enough for a busy machine to answer in; what is done sooner ends sooner.
+DRAIN_S, GRACE_S = 4.0, 40.0
 
 
 async def furnished(settings: Settings) -> str:
@@ -94,7 +95,7 @@ class SlowUpload:
         return line
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_a_server_under_load_ends_without_a_failed_request(tmp_path: Path) -> None:
     key = await furnished(load_settings({}, home=tmp_path, log_level="ERROR"))
     times = {"TRELLIS_DRAIN_S": str(DRAIN_S), "TRELLIS_SHUTDOWN_GRACE_S": str(GRACE_S)}

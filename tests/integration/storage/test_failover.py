@@ -93,7 +93,7 @@ async def test_after_the_primarys_death_the_app_and_its_jobs_go_on_with_the_stan
 async def test_a_machine_that_says_nothing_does_not_keep_the_other_one_from_being_asked(
     primary: PostgresServer, migrated: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.storage.postgres.CONNECT_S", 0.3)
+    monkeypatch.setattr("app.storage.postgres.CONNECT_S", 3)
     with Wire(primary.port) as silent:
         silent.stall()
         db = Database(address(migrated.name, "any", silent.port, primary.port))
