@@ -90,6 +90,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.embedded = engine.dialect.name == "sqlite"
+        self._status = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
         self.client = DBOSClient(
             system_database_engine=engine,
             dbos_system_schema=SCHEMA,
@@ -111,9 +112,8 @@ class Store:
 
     def waiting(self) -> dict[str, tuple[int, int]]:
         """For each queue with waiting jobs: how many, and when the oldest was enqueued (epoch, ms)."""
-        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
         query = text(
-            f"SELECT queue_name, count(*), min(created_at) FROM {table} "  # noqa: S608 - a constant
+            f"SELECT queue_name, count(*), min(created_at) FROM {self._status} "  # noqa: S608 - a constant
             "WHERE status = 'ENQUEUED' AND queue_name IS NOT NULL GROUP BY queue_name"
         )
         with self.engine.connect() as connection:
@@ -132,9 +132,8 @@ class Store:
 
     def pending(self, executor_id: str, version: str) -> set[str]:
         """The jobs of that version that the engine believes to run on this executor."""
-        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
         query = text(
-            f"SELECT workflow_uuid FROM {table} "  # noqa: S608 - a constant
+            f"SELECT workflow_uuid FROM {self._status} "  # noqa: S608 - a constant
             "WHERE status = 'PENDING' AND executor_id = :executor_id AND application_version = :version"
         )
         with self.engine.connect() as connection:
@@ -142,9 +141,8 @@ class Store:
 
     def put_back(self, executor_id: str, job_ids: Sequence[str]) -> None:
         """Jobs of this executor that do not run any more go back into their queues; their start did not count."""
-        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
         update = text(
-            f"UPDATE {table} SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, "  # noqa: S608
+            f"UPDATE {self._status} SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, "  # noqa: S608
             "recovery_attempts = CASE WHEN recovery_attempts > 0 THEN recovery_attempts - 1 ELSE 0 END "
             "WHERE status = 'PENDING' AND executor_id = :executor_id AND queue_name IS NOT NULL "
             "AND workflow_uuid = :job_id"
@@ -154,9 +152,8 @@ class Store:
 
     def forgive(self, executor_id: str) -> None:
         """Takes the present start of an executor's running jobs off their count: it is given back, nothing died."""
-        table = "workflow_status" if self.embedded else f"{SCHEMA}.workflow_status"
         update = text(
-            f"UPDATE {table} SET recovery_attempts = recovery_attempts - 1 "  # noqa: S608 - a constant
+            f"UPDATE {self._status} SET recovery_attempts = recovery_attempts - 1 "  # noqa: S608 - a constant
             "WHERE status = 'PENDING' AND executor_id = :executor_id AND recovery_attempts > 0"
         )
         with self.engine.begin() as connection:

@@ -84,7 +84,7 @@ class Migration:
 
     def _left(self, connection: Connection, target: str, down: bool) -> list[Step]:
         """What is to be done from the schema as it is now."""
-        current, known = _current(connection), self._revisions
+        current, known = revision_of(connection), self._revisions
         ahead = current is not None and current not in known.names
         if ahead and target == HEAD and not down and accepts(connection, known.head):
             # An old program that starts again beside the new one, which was here.
@@ -179,12 +179,13 @@ def _apply(connection: Connection, step: Step) -> None:
         return
     with connection.begin():
         # Only now is another process kept from migrating the file.
-        if _current(connection) == step.before:
+        if revision_of(connection) == step.before:
             apply(connection, step)
             _refuse_orphans(connection)
 
 
-def _current(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """The schema's; None for an empty database."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.errors import ConfigError
 from app.storage.db import Database
-from app.storage.migrating import Migration, clear
+from app.storage.migrating import Migration, clear, revision_of
 from app.storage.programs import accepts
 from app.storage.revisions import BASE, HEAD, Revisions
 
@@ -34,7 +33,7 @@ async def downgrade(engine: AsyncEngine, revision: str = BASE) -> None:
 
 async def current_revision(db: Database) -> str | None:
     """The schema's revision; None for an empty database. Raises ConfigError where it is no database of ours."""
-    return await _asked(db, _current)
+    return await _asked(db, revision_of)
 
 
 async def check(db: Database) -> None:
@@ -56,10 +55,6 @@ async def check(db: Database) -> None:
             f"The database has schema {current} of a newer Trellis, and this version (schema {revisions.head}) does "
             "not run on it: start the newer version, or another data folder (TRELLIS_HOME)."
         )
-
-
-def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 async def _asked(db: Database, question: Callable[[Connection], Result]) -> Result:
