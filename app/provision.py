@@ -67,11 +67,11 @@ async def load_local(container: Container) -> Loading:
     """
     key_file = container.settings.local_key_file
     principal = Principal(LOCAL_TENANT, "up", Role.ADMIN, Tier.PRO)
-    async with container.db.operator_transaction() as session:
+    async with container.db.transaction(LOCAL_TENANT) as session:
         if await session.get(Tenant, LOCAL_TENANT) is None:
             await provision_tenant(container, session, LOCAL_TENANT, LOCAL_NAME)
     if not await _key_works(container, key_file):
-        async with container.db.operator_transaction() as session:
+        async with container.db.transaction(LOCAL_TENANT) as session:
             key = await create_key(session, LOCAL_TENANT, Role.ADMIN, Tier.PRO, "this machine", container.clock())
             await container.audit.record(session, principal, "key.created", key.id, {"role": Role.ADMIN})
             _write_private(key_file, key.secret)

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from app.governance.audit import verify
+from app.governance.models import Decision, DecisionState
+from app.packs.leads.act import Actor
 from app.packs.leads.follow_up import FollowUps
-from app.packs.leads.models import Lead, LeadStatus
-from app.principal import Principal, Role
+from app.packs.leads.models import Lead, LeadMessage, LeadStatus
+from app.principal import Principal, Role, worker
 from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, lead, running
 
@@ -60,6 +62,27 @@ async def test_a_lead_that_changes_at_the_moment_of_its_follow_up_keeps_the_chan
         await asyncio.wait({queue}, timeout=0.5)
     assert await queue == 0
     assert (await service.client.get(f"/v1/leads/{lead_id}")).json()["status"] == "converted"
+
+
+async def test_a_decision_that_two_workers_carry_out_at_once_is_told_once(service: Service) -> None:
+    db, actor = service.container.db, Actor(service.container.kit)
+    lead_id = (await service.client.post("/v1/leads", json=lead(external_id="twice"))).json()["lead"]["id"]
+    [detail] = await service.decided([lead_id])
+    [decision_id] = detail["decisions"]
+    # As it was before it was finished.
+    async with db.transaction(TENANT) as session:
+        undone = update(Decision).where(Decision.tenant_id == TENANT, Decision.id == decision_id)
+        await session.execute(undone.values(state="decided", tool_calls=[]))
+        await session.execute(
+            delete(LeadMessage).where(LeadMessage.tenant_id == TENANT, LeadMessage.direction == "outbound")
+        )
+    async with db.transaction(TENANT) as session:
+        await session.execute(update(Lead).where(Lead.tenant_id == TENANT, Lead.id == lead_id).values(score=0.5))
+        acting = {asyncio.create_task(actor.act(worker(TENANT), decision_id)) for _ in range(2)}
+        await asyncio.wait(acting, timeout=1.5)
+    assert {await one for one in acting} == {DecisionState.DONE}
+    messages = (await service.client.get(f"/v1/leads/{lead_id}")).json()["messages"]
+    assert [message["direction"] for message in messages] == ["inbound", "outbound"]
 
 
 async def judged(service: Service, lead_id: str) -> None:

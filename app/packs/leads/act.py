@@ -58,7 +58,9 @@ class Actor:
     async def _finish(self, principal: Principal, decision_id: str, written: Written, state: DecisionState) -> None:
         now = self._kit.ports.clock()
         async with self._kit.ports.db.transaction(principal.tenant_id) as session:
-            decision, lead = await LeadRepository(session, principal.tenant_id).of_decision(PACK, decision_id)
+            leads = LeadRepository(session, principal.tenant_id)
+            # Another worker may be at the same: one that was taken for dead, or one after an approval.
+            decision, lead = await leads.of_decision(PACK, decision_id, lock=True)
             if decision.state == DecisionState.DONE:
                 return
             told = {row["key"] for row in decision.tool_calls if row["state"] == OutcomeState.DONE}

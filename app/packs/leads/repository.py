@@ -41,8 +41,9 @@ class LeadRepository(TenantRepository[Lead]):
         )
         return {row.external_id: row.id for row in await self.session.execute(query)}
 
-    async def of_decision(self, pack: str, decision_id: str) -> tuple[Decision, Lead]:
-        """A decision of the pack and the lead that it is about. Raises NotFound."""
+    async def of_decision(self, pack: str, decision_id: str, *, lock: bool = False) -> tuple[Decision, Lead]:
+        """A decision of the pack and the lead that it is about; with `lock` nobody else changes them until the
+        transaction ends. Raises NotFound."""
         both = (
             select(Decision, Lead)
             .join(Lead, Lead.id == Decision.subject_id)
@@ -54,7 +55,7 @@ class LeadRepository(TenantRepository[Lead]):
                 Decision.id == decision_id,
             )
         )
-        row = (await self.session.execute(both)).one_or_none()
+        row = (await self.session.execute(both.with_for_update() if lock else both)).one_or_none()
         if row is None:
             raise NotFound(f"There is no lead decision '{decision_id[:80]}'.")
         return row[0], row[1]
