@@ -1,7 +1,7 @@
 """Workers that are killed at boundaries of a job's steps, by seed: is anything lost, or done twice?
 
-`run(seed, url)` is one death; `run_all(seeds, url)` many on one set of workers, which is what makes them cheap: a
-process that has everything imported is forked for each one that died. The database has both schemas.
+`run_many(seeds, url)` is a death for each seed on one set of workers, which is what makes them cheap: a process that has
+everything imported is forked for each one that died. The database has both schemas.
 """
 
 import asyncio
@@ -217,13 +217,3 @@ async def run_many(seeds: Iterable[int], url: str, front_url: str | None = None)
                 return await fleet.run(seed)
 
         return list(await asyncio.gather(*map(one, seeds)))
-
-
-def run_all(seeds: Iterable[int], url: str, front_url: str | None = None) -> list[Outcome]:
-    """`run_many` for callers without an event loop."""
-    return asyncio.run(run_many(seeds, url, front_url))
-
-
-def run(seed: int, url: str, front_url: str | None = None) -> Outcome:
-    """One death on workers of its own. For many, `run_all`: it costs a tenth for each."""
-    return run_all([seed], url, front_url)[0]
