@@ -1,7 +1,7 @@
 """Workers that are killed at boundaries of a job's steps, by seed: is anything lost, or done twice?
 
-`run_many(seeds, url)` is a death for each seed on one set of workers, which is what makes them cheap: a process that has
-everything imported is forked for each one that died. The database has both schemas.
+`run_many(seeds, url)` is a death for each seed on one set of workers, which is what makes them cheap: a process that
+has everything imported is forked for each one that died. The database has both schemas.
 """
 
 import asyncio
