@@ -33,7 +33,7 @@ class DecisionWriter:
         await self._batches.put((row, note))
 
     async def _commit(self, batch: Sequence[_Written]) -> list[None]:
-        async with self._db.operator_transaction() as session:
+        async with self._db.transaction_of([row["tenant_id"] for row, _ in batch]) as session:
             await session.execute(insert(_DECISIONS), [row for row, _ in batch])
             await self._audit.record_notes(session, [note for _, note in batch])
         return [None] * len(batch)

@@ -34,10 +34,13 @@ BEGIN
     IF current_setting('{OURS}', true) = 'yes' THEN
         RETURN NULL;
     END IF;
-    IF NOT pg_try_advisory_xact_lock_shared({LOCK}) OR (SELECT last_value FROM {SCHEMA}.gate) = {_CLOSED} THEN
-        RAISE EXCEPTION '{MOVED}' USING ERRCODE = '{MOVED_SQLSTATE}';
+    -- Two statements: the gate is looked at once the lock is held, and OR promises no order.
+    IF pg_try_advisory_xact_lock_shared({LOCK}) THEN
+        IF (SELECT last_value FROM {SCHEMA}.gate) <> {_CLOSED} THEN
+            RETURN NULL;
+        END IF;
     END IF;
-    RETURN NULL;
+    RAISE EXCEPTION '{MOVED}' USING ERRCODE = '{MOVED_SQLSTATE}';
 END $$""",  # noqa: S608 - constants
 )
 READY: Final = f"INSERT INTO {SCHEMA}.state VALUES ('installed', 'true') ON CONFLICT DO NOTHING"  # noqa: S608

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -133,7 +133,22 @@ class Database:
         """Commits at the end of the block; rolls back on an exception. Raises ValueError for no tenant."""
         if not tenant:
             raise ValueError("a transaction without a tenant")
-        session = self._write_sessions(info={"tenant": tenant})
+        async with self._writing(tenant, (tenant,)) as session:
+            yield session
+
+    @asynccontextmanager
+    async def transaction_of(self, tenants: Collection[str]) -> AsyncIterator[AsyncSession]:
+        """`transaction()` for work of several tenants that ends as a whole. Raises ValueError for none."""
+        whose = frozenset(tenants)
+        if not whose or "" in whose:
+            raise ValueError("a transaction without a tenant")
+        async with self._writing(next(iter(whose)) if len(whose) == 1 else EVERY_TENANT, whose) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _writing(self, scope: str, tenants: Collection[str]) -> AsyncIterator[AsyncSession]:
+        """Rows of `scope`; the last write of each of `tenants`."""
+        session = self._write_sessions(info={"tenant": scope})
         through, told = False, None
         try:
             async with session, session.begin():
@@ -142,7 +157,7 @@ class Database:
         finally:
             # Also where the commit's answer did not come: it may have been carried out.
             if through and self._replicas is not None and written(session).wrote:
-                told = self._replicas.committed(tenant, written(session).position)
+                told = self._replicas.committed(tenants, written(session).position)
         if told is not None:
             await asyncio.shield(told)
 

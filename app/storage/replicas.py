@@ -7,7 +7,7 @@ PgBouncer, the next transaction may be another replica's.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from enum import StrEnum
 
 import structlog
@@ -55,15 +55,15 @@ class Replicas:
         self._noting: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def committed(self, tenant: str, position: int | None) -> asyncio.Task[None]:
-        """Begins to tell everybody how far the tenant wrote (None: the writer is asked).
+    def committed(self, tenants: Collection[str], position: int | None) -> asyncio.Task[None]:
+        """Begins to tell everybody how far these tenants wrote (None: the writer is asked).
 
-        Until everybody knows, the tenant's reads here go to the writer.
+        Until everybody knows, their reads here go to the writer.
 
         The task raises nothing, and goes on where nobody waits for it: a commit stands, whatever became of its caller.
         """
-        self._noting[tenant] += 1
-        task = asyncio.create_task(self._note(tenant, position), name="write mark")
+        self._noting.update(tenants)
+        task = asyncio.create_task(self._note(tenants, position), name="write mark")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -78,16 +78,17 @@ class Replicas:
         self._told(where)
         return session
 
-    async def _note(self, tenant: str, position: int | None) -> None:
+    async def _note(self, tenants: Collection[str], position: int | None) -> None:
         try:
-            await self._marks.note(tenant, await self._writer_position() if position is None else position)
+            at = await self._writer_position() if position is None else position
+            await asyncio.gather(*(self._marks.note(tenant, at) for tenant in tenants))
         except AWAY as error:
             _log.warning("replica.position_unknown", error=type(error).__name__)
             await self._marks.lose()
         finally:
-            self._noting[tenant] -= 1
-            if not self._noting[tenant]:
-                del self._noting[tenant]
+            # Unary plus: those of whom something is still to be told.
+            self._noting.subtract(tenants)
+            self._noting = +self._noting
 
     async def _open(self, tenant: str) -> tuple[AsyncSession | None, ReadAt]:
         if self._monotonic() < self._again:

@@ -54,6 +54,14 @@ class TenantRepository(Generic[Row]):
             raise self.not_found(row_id)
         return row
 
+    async def take(self, row_id: str) -> Row:
+        """`get`, as the row is now, and nobody else changes it until the transaction ends. Raises NotFound."""
+        query = self.query(self.model.id == row_id).with_for_update(key_share=True)
+        row: Row | None = (await self.session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+        if row is None:
+            raise self.not_found(row_id)
+        return row
+
     def not_found(self, row_id: str) -> NotFound:
         """The error that says so."""
         return NotFound(f"There is no {self.noun} '{row_id[:80]}'.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from app.cache.connection import PAUSE_S as REDIS_PAUSE_S
 from app.cache.connection import RedisLink, connect
@@ -111,6 +112,28 @@ async def test_what_another_process_or_an_operator_wrote_is_seen(start: Start, r
         await session.execute(text("UPDATE audit_heads SET seq = 3"))
     assert [await other.read("acme"), await other.read("globex")] == [3, None]
     assert other.went == [REPLICA, BEHIND, BEHIND, BEHIND]
+
+
+async def test_a_batch_of_some_tenants_moves_those_to_the_writer_and_no_other(start: Start, resumed: Replica) -> None:
+    one, other = start(), start()
+    await one.write("acme", 1)
+    resumed.catch_up()
+    assert await other.read("acme") == 1
+    resumed.pause_replay()
+    async with one.db.transaction_of(["globex", "initech", "globex"]) as session:
+        session.add_all([AuditHead(tenant_id=tenant, seq=2, hash="") for tenant in ("globex", "initech")])
+    assert [await other.read(tenant) for tenant in ("globex", "initech", "acme")] == [2, 2, 1]
+    assert other.went == [REPLICA, BEHIND, BEHIND, REPLICA]
+
+
+async def test_a_batch_of_one_tenant_is_held_to_it(start: Start) -> None:
+    process = start()
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with process.db.transaction_of(["acme"]) as session:
+            session.add(AuditHead(tenant_id="globex", seq=1, hash=""))
+    with pytest.raises(ValueError, match="without a tenant"):
+        async with process.db.transaction_of([]):
+            pass
 
 
 async def test_a_transaction_that_only_reads_moves_nobody_to_the_writer(start: Start, resumed: Replica) -> None:

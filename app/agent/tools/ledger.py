@@ -105,7 +105,7 @@ class EffectLedger:
     async def _claim_all(self, wants: Sequence[Want]) -> list[Claim]:
         now = self._clock()
         claims = [Claim(Verdict.RUN, new_id("claim"), want.tenant_id, want.key, want.args) for want in wants]
-        async with self._db.operator_transaction() as session:
+        async with self._db.transaction_of([want.tenant_id for want in wants]) as session:
             new = await _insert(session, wants, claims, now)
             known = [number for number, claim in enumerate(claims) if claim.id not in new]
             rows = await _rows(session, [claims[number] for number in known])
@@ -157,7 +157,7 @@ class EffectLedger:
         )
         # In one order everywhere: two processes that write the same rows wait for each other, and do not lock up.
         ordered = sorted(endings, key=lambda ending: (ending["of_tenant"], ending["of_key"]))
-        async with self._db.operator_transaction() as session:
+        async with self._db.transaction_of([ending["of_tenant"] for ending in ordered]) as session:
             await session.execute(write, [dict(ending) for ending in ordered])
         return [None] * len(endings)
 

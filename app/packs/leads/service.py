@@ -134,7 +134,7 @@ class LeadService:
     ) -> MessageAccepted:
         """A further message of the lead: stored, and decided upon."""
         principal.require(Role.AGENT)
-        lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
+        lead = await LeadRepository(session, principal.tenant_id).take(lead_id)
         lead.updated_at = now = self._kit.ports.clock()
         lead.follow_up_at = None
         messages = MessageRepository(session, principal.tenant_id)
@@ -188,7 +188,7 @@ class LeadService:
         """What became of the lead; a later outcome replaces it in every figure, and both are kept."""
         principal.require(Role.AGENT)
         now = self._kit.ports.clock()
-        lead = await LeadRepository(session, principal.tenant_id).get(lead_id)
+        lead = await LeadRepository(session, principal.tenant_id).take(lead_id)
         row = LeadOutcome(
             id=new_id("out"),
             created_at=now,

@@ -25,10 +25,10 @@ class CountedDatabase:
         self.gate = asyncio.Event()
 
     @asynccontextmanager
-    async def operator_transaction(self):
+    async def transaction_of(self, tenants):
         self.transactions += 1
         await self.gate.wait()
-        async with self._db.operator_transaction() as session:
+        async with self._db.transaction_of(tenants) as session:
             yield session
 
 
