@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-READY_S = 60.0
+READY_S = 120.0
 
 
 def free_port() -> int:
