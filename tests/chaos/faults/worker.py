@@ -8,10 +8,12 @@ from tests.chaos.fault import Promise, Seen, Stage
 from tests.support.faulty_worker import BOUNDARIES
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import open_server
-from tests.support.worker_faults import LANES, Fleet, Outcome, open_fleet
+from tests.support.worker_faults import Fleet, Outcome, open_fleet
 
 SLOWEST_S = 30.0
 TOLD_EVERY = 20
+# At a time: a death is mostly waiting for the silence after which others take over.
+LANES = 8
 
 
 class WorkerKilled:
