@@ -96,7 +96,9 @@ def worker() -> None:
     """Run background jobs only, without the API; probes and figures are served on the port."""
     settings = load_settings()
     launch.prepare_home(settings)
-    uvloop.run(serving.work(settings))
+    uvloop.run(
+        serving.work(settings, lambda: out.print(f"The worker runs, probes at {settings.address}. Ctrl-C ends it."))
+    )
 
 
 @cli.command()

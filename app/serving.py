@@ -1,7 +1,7 @@
 """A process that serves, from its start to its end: what happens in which order when it is asked to end."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -35,10 +35,11 @@ async def serve(settings: Settings, *, sample: bool) -> None:
                 await loading.stop()
 
 
-async def work(settings: Settings) -> None:
-    """Background jobs alone, with probes and figures on the port, until SIGTERM or SIGINT."""
+async def work(settings: Settings, told: Callable[[], None]) -> None:
+    """Background jobs alone, with probes and figures on the port, until SIGTERM or SIGINT; `told` once it works."""
     launch.refuse_taken_port(settings)
     async with open_container(settings, Parts.WORKER) as container:
+        told()
         await _until_asked(container, create_probes(container))
 
 

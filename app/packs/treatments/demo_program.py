@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +87,14 @@ class Child:
         return True
 
 
+def _free_port() -> int:
+    """For a worker's probes: the usual port may be a running server's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Program:
     """`home` is the data folder. No other setting of this process is passed on: nothing of its user's is touched, and
     models are the offline one."""
@@ -113,7 +122,7 @@ class Program:
             # A session of its own: a Ctrl-C at the terminal reaches it only through us, once.
             process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
-                env=self._environment,
+                env=self._environment | {"TRELLIS_PORT": str(_free_port())},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if secret else log,
                 stderr=log,
