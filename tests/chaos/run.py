@@ -78,13 +78,12 @@ async def make(fault: Fault, seeds: int) -> Outcome:
     return Outcome(fault, seen, time.monotonic() - began, tuple(found))
 
 
-async def make_all(faults: Sequence[Fault], seeds: int) -> list[Outcome]:
-    outcomes = []
+async def make_all(faults: Sequence[Fault], seeds: int, outcomes: list[Outcome]) -> None:
+    """Adds each outcome as it comes: an interruption leaves those before it."""
     for number, fault in enumerate(faults, 1):
         print(f"[{number}/{len(faults)}] {fault.name}: {fault.title}", file=sys.stderr, flush=True)
         outcomes.append(await make(fault, seeds))
         print(f"  {outcomes[-1].verdict} ({outcomes[-1].took_s:.0f} s)", file=sys.stderr, flush=True)
-    return outcomes
 
 
 def cells(outcome: Outcome) -> tuple[str, ...]:
@@ -137,17 +136,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, help="a file whose part between the marks 'faults' gets the table")
     asked = parser.parse_args(argv)
     chosen = [fault for fault in FAULTS if not asked.only or fault.name in asked.only]
+    outcomes: list[Outcome] = []
+    interrupted = False
     try:
-        outcomes = uvloop.run(make_all(chosen, asked.seeds))
+        uvloop.run(make_all(chosen, asked.seeds, outcomes))
     except KeyboardInterrupt:
+        interrupted = True
         print("Interrupted: what was started is ended.", file=sys.stderr)
-        return 130
     print(f"{table(outcomes)}\n\n{occasion(outcomes)}")
     if asked.json is not None:
         asked.json.write_text(as_json(outcomes))
     if asked.markdown is not None:
         write_into(asked.markdown, f"{occasion(outcomes)}\n\n{table(outcomes)}\n")
-    return int(any(outcome.broken for outcome in outcomes))
+    return 130 if interrupted else int(any(outcome.broken for outcome in outcomes))
 
 
 def write_into(path: Path, text: str) -> None:
