@@ -79,6 +79,15 @@ def plain_loggers() -> None:
     structlog.reset_defaults()
 
 
+@pytest.fixture(autouse=True)
+def plain_umask() -> Iterator[None]:
+    """Files as open as the machine makes them: a command that ran in this process keeps all of the next to its user."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 class StillClock:
     """A clock that moves only when it is told to."""
 
