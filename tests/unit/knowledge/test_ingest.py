@@ -139,7 +139,7 @@ async def test_a_page_that_does_not_name_itself_is_refused(knowledge: Knowledge,
         ({"tags": ["x"] * 21}, "tags"),
         ({"tags": [""]}, "tags"),
         ({"bot": "a b"}, "bot"),
-        ({"tenant_id": ""}, "tenant"),
+        ({"tenant_id": " "}, "tenant"),
     ],
 )
 async def test_what_cannot_be_kept_is_refused_and_leaves_no_row(

@@ -161,3 +161,22 @@ def test_another_kind_of_database_is_refused() -> None:
 def test_money_is_whole_micros(usd: float) -> None:
     assert abs((micros(usd) or 0) / 1e6 - usd) <= 1e-6
     assert micros(None) is None
+
+
+async def test_work_for_no_tenant_is_refused_before_it_begins(db: Database) -> None:
+    for opened in (db.transaction(""), db.reading(""), db.transaction_of([]), db.transaction_of(["acme", ""])):
+        with pytest.raises(ValueError, match="without a tenant"):
+            async with opened:
+                pytest.fail("it began")
+
+
+async def test_a_row_is_taken_as_it_is_now_and_one_of_another_tenant_is_not_found(
+    db: Database, clock: StillClock
+) -> None:
+    [row_id] = await stored(db, clock, "acme", "a")
+    async with db.transaction("acme") as session:
+        (await Things(session, "acme").take(row_id)).name = "b"
+        with pytest.raises(NotFound, match="no thing"):
+            await Things(session, "rival").take(row_id)
+    async with db.reading("acme") as session:
+        assert (await Things(session, "acme").get(row_id)).name == "b"
