@@ -81,11 +81,10 @@ def plain_loggers() -> None:
 
 @pytest.fixture(autouse=True)
 def plain_umask() -> Iterator[None]:
-    """Files as open as the machine makes them: a command that ran in this process keeps all of the next to its user."""
-    before = os.umask(0o022)
-    os.umask(before)
+    """Files as open as machines make them: a command that ran in this process keeps all of the next to its user."""
+    os.umask(0o022)
     yield
-    os.umask(before)
+    os.umask(0o022)
 
 
 class StillClock:

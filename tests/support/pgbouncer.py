@@ -53,6 +53,9 @@ def running_pgbouncer(server_port: int, *, pool_size: int = POOL_SIZE) -> Iterat
     users, config = bouncer.folder / "users", bouncer.folder / "config.ini"
     users.write_text("".join(f'"{login}" ""\n' for login in (APP, OWNER, USER)))
     config.write_text(_CONFIG.format(server=server_port, port=bouncer.port, users=users, pool_size=pool_size))
+    for path in (users, config):
+        # It runs as another user, whatever a command that ran in this process left files to be.
+        path.chmod(0o644)
     with (bouncer.folder / "log").open("wb") as log:
         process = guard.start(
             [program, config], bouncer.folder, at_end=SIGTERM, stdin=DEVNULL, stdout=log, stderr=log, **run_as()

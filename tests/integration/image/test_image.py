@@ -46,6 +46,8 @@ def python_for_all(root: Path) -> str:
 @pytest.fixture(scope="module")
 def image() -> Iterator[Path]:
     """The folder that stands for `/`: the environment as the image has it, below `app`."""
+    # What is installed is for another user to run, whatever a command that ran in this process left files to be.
+    os.umask(0o022)
     root = Path(tempfile.mkdtemp(prefix="trellis-image-"))
     root.chmod(0o755)
     (root / "tmp").mkdir()
