@@ -13,6 +13,8 @@ from rich.console import Console
 
 from app import launch, probe, serving
 from app.administration import GROUPS
+from app.administration.oncall import oncall
+from app.administration.traces import trace
 from app.console import LOCAL, TenantOption, out, run
 from app.container import PACKS, Container, Move, migrate_database, plan_migration
 from app.conversation.evaluation.cache import evaluate as evaluate_cache
@@ -77,6 +79,8 @@ def migrate(
 
 cli.command()(chat)
 cli.command()(promote)
+cli.command()(trace)
+cli.command()(oncall)
 
 
 @cli.command()

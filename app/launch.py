@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app import beside
 from app.errors import ConfigError, TrellisError
 from app.settings import Settings, load_settings
 
@@ -61,12 +62,12 @@ def up(settings: Settings, console: Console, *, detach: bool) -> None:
     prepare_home(settings)
     refuse_running(settings)
     refuse_taken_port(settings)
-    process = _spawn(settings)
+    process, watched = _spawn(settings)
     client = Client(settings)
     with _ended(process, settings, keep=detach):
         with console.status(f"Starting Trellis (log: {settings.home / LOG_FILE})"):
             _wait_until(process, client, settings, "/healthz")
-        console.print(_addresses(settings, client))
+        console.print(_addresses(settings, client, watched))
         _print_link(settings, client, console)
         _watch(console, process, client, started)
         # The other packs' samples may still be loading.
@@ -93,6 +94,7 @@ def down(settings: Settings, console: Console) -> None:
             raise ConfigError(f"Process {pid} has not ended in time: look at {settings.home / LOG_FILE}, then kill it.")
         time.sleep(POLL_S)
     (settings.home / PID_FILE).unlink(missing_ok=True)
+    beside.ended(settings)
     console.print(f"Ended process {pid}.")
 
 
@@ -167,15 +169,22 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _spawn(settings: Settings) -> "subprocess.Popen[bytes]":
+def _spawn(settings: Settings) -> "tuple[subprocess.Popen[bytes], beside.Beside]":
+    """The server, and what runs beside it for as long as it does."""
     command = [sys.executable, "-m", "app.cli", "serve", "--sample"]
-    with (settings.home / LOG_FILE).open("ab") as log:
-        # A session of its own: a Ctrl-C at the terminal reaches the server only through us, once.
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    (settings.home / PID_FILE).write_text(f"{process.pid}\n")
-    return process
+    ends, held = os.pipe()
+    try:
+        with (settings.home / LOG_FILE).open("ab") as log:
+            # A session of its own: a Ctrl-C at the terminal reaches the server only through us, once.
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(held,)
+            )
+        (settings.home / PID_FILE).write_text(f"{process.pid}\n")
+        # Only the server holds the pipe's end from here on.
+        os.close(held)
+        return process, beside.start(settings, ends)
+    finally:
+        os.close(ends)
 
 
 @contextlib.contextmanager
@@ -199,6 +208,7 @@ def _end(process: "subprocess.Popen[bytes]", settings: Settings) -> None:
             process.kill()
             process.wait()
     (settings.home / PID_FILE).unlink(missing_ok=True)
+    beside.ended(settings)
 
 
 def _wait_until(process: "subprocess.Popen[bytes]", client: Client, settings: Settings, path: str) -> None:
@@ -217,7 +227,7 @@ def _last_words(settings: Settings) -> str:
     return errors[-1] if errors else f"the server did not start: look at {settings.home / LOG_FILE}."
 
 
-def _addresses(settings: Settings, client: Client) -> Table:
+def _addresses(settings: Settings, client: Client, watched: beside.Beside) -> Table:
     status = client.get("/v1/status") or {}
     targets = settings.targets.targets
     table = Table(title=f"Trellis, phase {settings.phase}", show_header=False, title_justify="left")
@@ -226,6 +236,7 @@ def _addresses(settings: Settings, client: Client) -> Table:
         ("Console", f"{settings.address}/console"),
         ("API docs", f"{settings.address}/docs"),
         ("Metrics", f"{settings.address}/metrics"),
+        *((line.name, line.text) for line in watched.lines()),
         ("API key", f"in {settings.local_key_file}"),
         ("Model", str(status.get("model", "unknown"))),
         ("Answers, p50 / p99", f"{targets.answer_p50_s:g} s / {p99}"),

@@ -26,8 +26,8 @@ from app.web.links import links_router
 # What a form with a file of the largest size has beside the file.
 FORM_BYTES = 64 << 10
 
-TELEMETRY: Final[TelemetryConfig] = {"metrics": False, "logs": False, "operation_spans": False}
-"""A request's own span, and no more of the framework's: metrics, logs and the spans inside are ours."""
+TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
+"""Nothing of the framework's: a request's span is the edge's, which costs a third (docs/decisions/0037-traces.md)."""
 
 
 def create_app(container: Container) -> FastAPI:

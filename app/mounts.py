@@ -20,7 +20,7 @@ from app.integrations.mcp.errors import McpBroken, McpLied, McpTimeout, McpUnrea
 from app.integrations.mcp.results import RemoteTool
 from app.integrations.mcp.servers import OPEN_S, McpServer
 from app.integrations.mcp.shown import ANY_OBJECT, shown_description, shown_schema
-from app.telemetry import spans
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 START_S: Final = 3.0
@@ -118,7 +118,7 @@ class Mounts:
 
     async def _observed(self, mounted: Mounted, call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         started, outcome = time.perf_counter(), "failed"
-        with spans.span(spans.MCP_CALL, {spans.MCP_SERVER: mounted.server, spans.TOOL: mounted.tool}) as span:
+        with spans.span(names.MCP_CALL, {names.MCP_SERVER: mounted.server, names.TOOL: mounted.tool}) as span:
             try:
                 result = await call()
                 outcome = "done"
@@ -127,7 +127,7 @@ class Mounts:
                 outcome = next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "failed")
                 raise
             finally:
-                span.set_attribute(spans.TOOL_STATE, outcome)
+                span.set_attribute(names.TOOL_STATE, outcome)
                 self._metrics.mcp_calls.labels(mounted.server, mounted.tool, outcome).inc()
                 self._metrics.mcp_call_duration_seconds.labels(mounted.server).observe(time.perf_counter() - started)
 

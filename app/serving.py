@@ -12,12 +12,16 @@ from app.container import Container, Parts, migrate_database, open_container
 from app.container.grace import WORK_SHARE
 from app.governance.privacy import scrub
 from app.main import create_app, create_probes
+from app.process import freeze_heap
 from app.provision import load_local
 from app.settings import Settings
 from app.telemetry.logs import configure_logs
 
 _CUT_SHARE = 0.9
 """Of the time of grace, after which the server cuts what is still connected."""
+KEEP_ALIVE_S = 75
+"""Idle connections are kept longer than load balancers keep theirs (60 s, infra/aws/balancer.py): who ends one first
+answers 502 to whatever was on its way."""
 
 
 async def serve(settings: Settings, *, sample: bool) -> None:
@@ -53,6 +57,7 @@ class _Server(uvicorn.Server):
 
 async def _until_asked(container: Container, app: FastAPI) -> None:
     server = _Server(_config(container.settings, app))
+    freeze_heap()
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(container.stopped())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,5 +89,6 @@ def _config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s * _CUT_SHARE)),
     )

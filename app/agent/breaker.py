@@ -176,12 +176,16 @@ class Breakers:
                 window_s=self._window_s,
                 open_s=self._open_s,
                 clock=self._clock,
-                on_change=lambda _state: self._show(name),
+                on_change=lambda state: self._show(name, state),
             )
             self._breakers[name, scope] = breaker
-            self._metrics.breaker_state.labels(name)  # shown from the start, at 0
+            # Shown from the start, at 0.
+            self._metrics.breaker_state.labels(name)
+            self._metrics.breaker_opened.labels(name)
         return breaker
 
-    def _show(self, name: str) -> None:
+    def _show(self, name: str, state: BreakerState) -> None:
+        if state is BreakerState.OPEN:
+            self._metrics.breaker_opened.labels(name).inc()
         worst = max(breaker.state for (of, _), breaker in self._breakers.items() if of == name)
         self._metrics.breaker_state.labels(name).set(worst)

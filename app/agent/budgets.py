@@ -3,18 +3,20 @@
 A day's budget is taken before a call and settled after it. A write to the database for each call would cost
 more than the rest of a turn, so a process leases a small part of the day (1 % of the cap, or what one call
 needs) in one transaction and spends it in memory; leases of all processes together never pass the cap. Every
-`sync_s` seconds what was spent is written down and what is not needed goes back. What a process that died had
-leased comes back when the lease expires; what it spent since its last write is then not counted.
+`sync_s` seconds at most what was spent is written down, and what is not needed goes back: a lease that was used since
+the last time is leased anew there and then, so that no call of a tenant at work has to wait for a transaction. What a
+process that died had leased comes back when the lease expires; what it spent since its last write is then not counted.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NoReturn
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.agent import budget_store as store
 from app.agent.budget_store import Amount, DailyCaps, LeaseKey
@@ -31,6 +33,8 @@ _log = structlog.get_logger(__name__)
 REQUEST_RETRY_AFTER_S: Final = 60.0
 LEASE_SHARE: Final = 100
 UNCAPPED_LEASE: Final = Amount(tokens=200_000, cost_micros=1_000_000)
+# Of `sync_s`: a lease is renewed in the background before a call finds it too old.
+_EARLY: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,15 @@ class DayUsage:
 
 
 class _Lease:
-    """A process's part of a tenant's day: `granted` of it is in the database, the rest is in memory."""
+    """A process's part of a tenant's day: `granted` of it is in the database, the rest is in memory. `caps` and `size`
+    are those of its last growth."""
 
-    __slots__ = ("granted", "growing", "inflight", "key", "lock", "spent", "synced_at")
+    __slots__ = ("caps", "granted", "growing", "inflight", "key", "lock", "size", "spent", "synced_at")
 
     def __init__(self, key: LeaseKey, now: datetime) -> None:
         self.key = key
+        self.caps = DailyCaps()
+        self.size = Amount()
         self.granted = Amount()
         self.inflight = Amount()
         self.spent = Amount()
@@ -190,16 +197,19 @@ class Budgets:
         for lease in list(self._leases.values()):
             if lease.growing:
                 await asyncio.wait(set(lease.growing))
-        await self.sync()
+        await self._sync(keep=False)
 
     async def sync(self) -> None:
-        """Writes down what was spent and gives back what no call under way holds."""
+        """Writes down what was spent, and gives back what no call has used or held since the last time."""
+        await self._sync(keep=True)
+
+    async def _sync(self, *, keep: bool) -> None:
         for key, lease in list(self._leases.items()):
-            await asyncio.shield(asyncio.ensure_future(self._shrink(key, lease)))
+            await asyncio.shield(asyncio.ensure_future(self._renew(key, lease, keep=keep)))
 
     async def _keep_syncing(self) -> None:
         while True:
-            await asyncio.sleep(self._sync_every.total_seconds())
+            await asyncio.sleep(_EARLY * self._sync_every.total_seconds())
             try:
                 await self.sync()
             except Exception:
@@ -227,27 +237,43 @@ class Budgets:
                     await store.open_day(session, key.tenant_id, key.day, now)
                     await store.count(session, key.tenant_id, key.day, spent)
                 await store.release_expired(session, key.tenant_id, key.day, now)
-                await store.resize(session, key, inflight, now, self._ttl)
-                more = Amount()
-                for size in (_lease_size(caps, need), need):
-                    if await store.fits(session, key, caps, size):
-                        more = size
-                        break
-                await store.resize(session, key, inflight + more, now, self._ttl)
+                more = await self._lease_anew(session, key, caps, inflight, (_lease_size(caps, need), need))
+            lease.caps, lease.size = caps, more
             lease.granted, lease.synced_at = inflight + more, now
             lease.spent -= spent
             return lease.take(need) if more.covers(need) else None
 
-    async def _shrink(self, index: tuple[str, date], lease: _Lease) -> None:
+    async def _renew(self, index: tuple[str, date], lease: _Lease, *, keep: bool) -> None:
+        """Writes down what was spent. `keep`: leases as much again where anything was, and it is still that day."""
         async with lease.lock:
             now, key, spent, inflight = self._clock(), lease.key, lease.spent, lease.inflight
+            used = keep and spent != Amount() and key.day == now.date()
+            more = Amount()
             async with self._db.transaction(key.tenant_id) as session:
                 if await store.count(session, key.tenant_id, key.day, spent):
-                    await store.resize(session, key, inflight, now, self._ttl)
-            lease.granted, lease.synced_at = inflight, now
+                    sizes = (lease.size,) if used else ()
+                    more = await self._lease_anew(session, key, lease.caps, inflight, sizes)
+            lease.granted, lease.synced_at = inflight + more, now
             lease.spent -= spent
-            if not lease.growing and lease.inflight == Amount() and lease.spent == Amount():
+            if (
+                not lease.growing
+                and lease.granted == Amount()
+                and lease.inflight == Amount()
+                and lease.spent == Amount()
+            ):
                 self._leases.pop(index, None)
+
+    async def _lease_anew(
+        self, session: AsyncSession, key: LeaseKey, caps: DailyCaps, inflight: Amount, sizes: Sequence[Amount]
+    ) -> Amount:
+        """Gives back all but what is in flight, and leases the first of the sizes that the day has room for."""
+        now = self._clock()
+        await store.resize(session, key, inflight, now, self._ttl)
+        for size in sizes:
+            if await store.fits(session, key, caps, size):
+                await store.resize(session, key, inflight + size, now, self._ttl)
+                return size
+        return Amount()
 
     def _refuse_tenant(self, now: datetime) -> NoReturn:
         self._metrics.budget_refusals.labels("tenant").inc()

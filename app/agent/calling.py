@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 
 from app.agent.billing import Bill
 from app.agent.breaker import BreakerOpen, Breakers
@@ -23,7 +24,7 @@ from app.agent.model import (
 )
 from app.agent.resilience import RetryPolicy, with_retries
 from app.agent.retry_budget import RetryBudget, RetryBudgets
-from app.telemetry import spans
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 CALL_ERRORS: Final = (ModelError, BreakerOpen)
@@ -63,6 +64,17 @@ class _Call:
     span: trace.Span
     written: Written = field(default_factory=Written)
     usage: Usage | None = None
+
+    def ended(self, reply: ModelReply) -> None:
+        self.usage = reply.usage
+        self.span.set_attribute(names.ANSWERED_BY, reply.model)
+        self.span.set_attribute(names.FINISH_REASONS, (reply.finish_reason,))
+
+    def billed(self, usage: Usage, cost_micros: int) -> None:
+        self.span.set_attribute(names.INPUT_TOKENS, usage.input_tokens)
+        self.span.set_attribute(names.OUTPUT_TOKENS, usage.output_tokens)
+        self.span.set_attribute(names.CACHED_TOKENS, usage.cached_tokens)
+        self.span.set_attribute(names.COST_USD, cost_micros / 1_000_000)
 
 
 class ModelCaller:
@@ -116,7 +128,7 @@ class ModelCaller:
     async def _attempt(self, ask: Ask) -> ModelReply:
         with self._observed(ask) as call, spans.inside(call.span):
             reply = await _in_time(ask, self._limit(ask.first_by))
-            call.usage = reply.usage
+            call.ended(reply)
         return reply
 
     async def _streamed(self, ask: Ask) -> AsyncGenerator[TextDelta | ModelReply, None]:
@@ -129,6 +141,7 @@ class ModelCaller:
                 if isinstance(item, TextDelta):
                     waited = asyncio.get_running_loop().time() - started
                     self._metrics.model_first_token_seconds.labels(ask.client.provider, ask.route).observe(waited)
+                    call.span.set_attributes({names.STREAMED: True, names.FIRST_CHUNK_S: waited})
                 try:
                     while isinstance(item, TextDelta):
                         call.written.add(item.text)
@@ -138,7 +151,7 @@ class ModelCaller:
                     raise
                 except Exception as error:
                     raise _broken(ask, call.written, error) from error
-            call.usage = item.usage
+            call.ended(item)
         yield item
 
     def _limit(self, until: float) -> float:
@@ -148,11 +161,16 @@ class ModelCaller:
     def _observed(self, ask: Ask) -> Iterator[_Call]:
         """A call with its breaker, its span, its time, and, however it ends, its place on the bill."""
         provider, loop = ask.client.provider, asyncio.get_running_loop()
-        attributes = {spans.PROVIDER: provider, spans.MODEL: ask.client.model, spans.ROUTE: ask.route}
+        attributes = {
+            names.OPERATION: names.CHAT,
+            names.PROVIDER: provider,
+            names.MODEL: ask.client.model,
+            names.ROUTE: ask.route,
+        }
         outcome = "cancelled"
         with (
             self._breakers.get(f"model:{provider}", ask.client.model).guard(_speaks_against),
-            spans.open_span(spans.MODEL_CALL, attributes) as span,
+            spans.open_span(names.named(names.CHAT, ask.client.model), attributes, SpanKind.CLIENT) as span,
         ):
             call, started = _Call(span), loop.time()
             try:
@@ -170,9 +188,7 @@ class ModelCaller:
                 seconds = loop.time() - started
                 self._metrics.model_call_duration_seconds.labels(provider, ask.route, outcome).observe(seconds)
                 if call.usage is not None:
-                    ask.bill.add(ask.client, call.usage)
-                    span.set_attribute(spans.INPUT_TOKENS, call.usage.input_tokens)
-                    span.set_attribute(spans.OUTPUT_TOKENS, call.usage.output_tokens)
+                    call.billed(call.usage, ask.bill.add(ask.client, call.usage))
 
 
 async def _in_time(ask: Ask, until: float) -> ModelReply:

@@ -22,7 +22,7 @@ from app.agent.talk import TalkItem, TalkResult, TalkSpec
 from app.agent.tools import ToolExecutor, ToolOutcome
 from app.errors import BudgetExceeded
 from app.principal import Principal
-from app.telemetry import spans
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -33,7 +33,8 @@ class AgentSpec(Generic[Answer]):
     """One agent: what it answers with, the tools that the model may ask for, the model route, and its bounds.
 
     `max_steps` counts model calls; the last one is made without tools. One repair of an invalid answer may come
-    on top. `caps` bounds all calls of a run together, `max_tokens` each answer.
+    on top. `caps` bounds all calls of a run together, `max_tokens` each answer. `pack` is whose cost they are, where
+    that is not the name.
     """
 
     name: str
@@ -43,6 +44,7 @@ class AgentSpec(Generic[Answer]):
     max_steps: int = 6
     caps: Caps = NO_CAPS
     max_tokens: int = 800
+    pack: str = ""
     answer_schema: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class Agent:
             prompt=prompt.name,
             prompt_version=prompt.version,
             facts=facts,
+            pack=spec.pack or spec.name,
         )
         run = Run(principal, spec, subject_id, request, *_deadline(spec, deadline_s), fresh=fresh)
         run.tell, run.tally = tell or run.tell, tally or run.tally
@@ -162,6 +165,7 @@ class Agent:
             prompt=prompt.name,
             prompt_version=prompt.version,
             facts=facts,
+            pack=spec.pack or spec.name,
         )
         run = Run(principal, spec, subject_id, request, *_deadline(spec, deadline_s), fresh=True, tally=tally)
         with self._observed(run, started):
@@ -206,6 +210,7 @@ class Agent:
             prompt=prompt.name,
             prompt_version=prompt.version,
             facts=facts,
+            pack=spec.pack or spec.name,
         )
         deadline, capped = _deadline(spec, deadline_s)
         run = Run(principal, spec, subject_id, request, deadline, capped, fresh=True, streamed=streamed)
@@ -227,12 +232,13 @@ class Agent:
     def _observed(self, run: Run, started: float) -> Iterator[None]:
         """The run's span and figures; being out of time is a budget where the time was the spec's own cap."""
         attributes: dict[str, str | int] = {
-            spans.AGENT: run.spec.name,
-            spans.PROMPT: run.request.prompt,
-            spans.PROMPT_VERSION: run.request.prompt_version,
+            names.OPERATION: names.INVOKE_AGENT,
+            names.AGENT: run.spec.name,
+            names.PROMPT: run.request.prompt,
+            names.PROMPT_VERSION: run.request.prompt_version,
         }
         outcome = "failed"
-        with spans.open_span(spans.AGENT_RUN, attributes) as run.span:
+        with spans.open_span(names.named(names.INVOKE_AGENT, run.spec.name), attributes) as run.span:
             try:
                 try:
                     yield
@@ -245,7 +251,7 @@ class Agent:
                 outcome = _outcome(error)
                 raise
             finally:
-                run.span.set_attribute(spans.STEPS, run.steps)
+                run.span.set_attribute(names.STEPS, run.steps)
                 self._metrics.agent_steps.observe(run.steps)
                 duration_s = time.perf_counter() - started
                 self._metrics.agent_run_duration_seconds.labels(run.spec.name, outcome).observe(duration_s)

@@ -65,8 +65,9 @@ NOTHING_USED: Final = Usage(0, 0)
 class ModelRequest:
     """One call to a model.
 
-    `prompt` and `prompt_version` say which prompt made the messages. `facts` is the structured form of the
-    same input, for the offline model alone: it never goes on the wire. `max_tokens` bounds the answer.
+    `prompt` and `prompt_version` say which prompt made the messages, `pack` whose cost the call is. `facts` is the
+    structured form of the same input, for the offline model alone: it never goes on the wire. `max_tokens` bounds the
+    answer.
     """
 
     messages: tuple[Message, ...]
@@ -77,6 +78,7 @@ class ModelRequest:
     prompt: str = ""
     prompt_version: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    pack: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ from app.agent.budgets import NO_CAPS, Caps
 
 @dataclass(frozen=True, slots=True)
 class OnceSpec:
-    """One agent without tools: the JSON Schema of its answer, the model route, and its bounds."""
+    """One agent without tools: the JSON Schema of its answer, the model route, and its bounds.
+
+    `pack` is whose cost the call is, where that is not the name.
+    """
 
     name: str
     route: str
@@ -18,3 +21,4 @@ class OnceSpec:
     caps: Caps = NO_CAPS
     tools: tuple[str, ...] = ()
     max_steps: int = 1
+    pack: str = ""

@@ -30,7 +30,7 @@ from app.cache.tiered import TieredCache
 from app.clock import Clock
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.principal import Principal
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import MODEL_OUTCOMES, Metrics
 
 _WHOLE: Final = frozenset({"stop", "tool_calls"})
 _NO_TIME_S: Final = 0.01
@@ -100,6 +100,18 @@ class ModelRouter:
         self._caller = ModelCaller(breakers, metrics, retry, call_timeout_s)
         self._cache_ttl_s = cache_ttl_s
         self._flights: SingleFlight[RoutedReply] = SingleFlight()
+        self._show()
+
+    def _show(self) -> None:
+        """Puts the figures of every provider at 0 before its first call: a first failure is then an increase."""
+        metrics = self._metrics
+        for route in self._routes.values():
+            if len(route.providers) > 1:
+                metrics.model_fallbacks.labels(route.name)
+            for client in route.providers:
+                metrics.model_cost_usd.labels(client.provider)
+                for outcome in MODEL_OUTCOMES:
+                    metrics.model_call_duration_seconds.labels(client.provider, route.name, outcome)
 
     def identity(self, route: str) -> str:
         """The route with its models, in order: changes where another model may answer. Raises ConfigError."""
@@ -200,7 +212,7 @@ class ModelRouter:
         tally: Tally | None,
     ) -> RoutedReply:
         reservation = await self._budgets.reserve(principal, estimate.total, cost)
-        bill = self._bill()
+        bill = self._bill(request.pack)
         started = asyncio.get_running_loop().time()
         errors: list[CallError] = []
         try:
@@ -234,7 +246,7 @@ class ModelRouter:
         """
         chosen, estimate, cost = self._admitted(request, route, caps)
         reservation = await self._reserved(principal, estimate, cost, deadline)
-        bill = self._bill()
+        bill = self._bill(request.pack)
         started = asyncio.get_running_loop().time()
         try:
             ask, begun = await self._begun(request, chosen, deadline, bill)
@@ -304,8 +316,8 @@ class ModelRouter:
             raise ConfigError(f"There is no model route '{name}': choose one of {', '.join(sorted(self._routes))}.")
         return chosen
 
-    def _bill(self) -> Bill:
-        return Bill(self._prices, self._metrics, self._clock().date())
+    def _bill(self, pack: str) -> Bill:
+        return Bill(self._prices, self._metrics, self._clock().date(), pack)
 
     def _dearest(self, route: Route, usage: Usage) -> int:
         today = self._clock().date()

@@ -12,7 +12,7 @@ class TalkSpec:
     """One agent: the tools that the model may ask for, the model route, and its bounds.
 
     `max_steps` counts model calls; the last one is made without tools. `caps` bounds all calls of a turn
-    together, `max_tokens` each answer.
+    together, `max_tokens` each answer. `pack` is whose cost they are, where that is not the name.
     """
 
     name: str
@@ -22,6 +22,7 @@ class TalkSpec:
     caps: Caps = NO_CAPS
     max_tokens: int = 800
     temperature: float = 0.0
+    pack: str = ""
 
 
 @dataclass(frozen=True, slots=True)

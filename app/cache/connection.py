@@ -29,8 +29,8 @@ LOOK_S: Final = 0.5
 AT_ONCE: Final = 32
 SCHEMES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel")
 # A cluster that cannot be reached is no RedisError to redis-py; and where a node dies, it closes connections that
-# others are about to write on, who then find no writer: an AttributeError.
-FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError, AttributeError)
+# others are about to write on, who then find no writer (an AttributeError) or a closed one (uvloop's RuntimeError).
+FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError, AttributeError, RuntimeError)
 # What is asked of the one server, and of a cluster whose nodes are not known.
 WHOLE: Final = ""
 
@@ -174,7 +174,7 @@ class RedisLink:
             async with asyncio.timeout(TRIP_S):
                 try:
                     return await self._send(commands)
-                except (ConnectionError, AttributeError):
+                except (ConnectionError, AttributeError, RuntimeError):
                     if not isinstance(self.client, RedisCluster):
                         raise
                     return await self._send(commands)

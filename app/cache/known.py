@@ -58,6 +58,11 @@ class Known(Generic[Key, Value]):
         put = self.peek(key)
         return value if put is None else put
 
+    def warm(self, key: Key) -> None:
+        """Begins to read it, where it is not at hand, beside what the caller does before it asks for it."""
+        if self.peek(key) is None and key not in self._reading:
+            self._begin(key).add_done_callback(_seen)
+
     def put(self, key: Key, value: Value) -> None:
         """Tells what the key has become."""
         self._reading.pop(key, None)

@@ -5,7 +5,7 @@ from typing import Any, Final
 from app.cache.connection import RedisAway, RedisLink
 from app.ids import new_id
 from app.principal import EVERY_TENANT
-from app.storage.marks import MarksAway, Unknown
+from app.storage.marks import TIMELINE_BITS, MarksAway, Unknown
 
 # One slot of a cluster: a tenant's position, everybody's and the beginning come in one trip to one node.
 PREFIX: Final = "trellis:{marks}:"
@@ -14,7 +14,6 @@ START: Final = f"{PREFIX}start"
 _DIGITS: Final = 30
 # What is no position sorts after all that are.
 _UNKNOWN: Final = "?"
-_TIMELINE_BITS: Final = 64
 # A beginning that is not there is asked for anew: positions that were told before it was lost may lie after this one.
 _RAISE: Final = f"""
 local known = redis.call('GET', KEYS[1])
@@ -76,9 +75,9 @@ class RedisMarks:
         return _read(known.decode())
 
     def _owe(self, tenant: str, position: int) -> None:
-        if position >> _TIMELINE_BITS > self._timeline:
+        if position >> TIMELINE_BITS > self._timeline:
             # What was said of an old timeline says nothing of servers that follow the new one.
-            self._timeline = position >> _TIMELINE_BITS
+            self._timeline = position >> TIMELINE_BITS
             self._owed[START] = position
         if len(self._owed) >= _OWED and _key(tenant) not in self._owed:
             # More tenants than are worth a list: everybody waits for the last of them.

@@ -28,6 +28,7 @@ from app.principal import Principal
 from app.settings import Settings
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
+from app.telemetry.setup import Telemetry
 
 
 class Parts(Enum):
@@ -53,6 +54,7 @@ class Container:
     rates: RateLimits
     readiness: Readiness
     grace: Grace
+    telemetry: Telemetry
     open_as: Principal | None
     approvals: Approvals
     tool_policies: ToolPolicies

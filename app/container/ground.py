@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 import aiohttp
@@ -23,9 +24,10 @@ from app.principal import EVERY_TENANT
 from app.settings import Environment, Settings
 from app.storage import roles, schema
 from app.storage.db import Database
+from app.storage.pools import idle, in_use
 from app.storage.postgres import ServerPool, check_room
 from app.telemetry.metrics import Metrics
-from app.telemetry.setup import build_metrics
+from app.telemetry.setup import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Ground:
     caches: Caches
     session: aiohttp.ClientSession
     grace: Grace
+    telemetry: Telemetry
 
     @property
     def works(self) -> bool:
@@ -52,19 +55,40 @@ class Ground:
 
 
 async def lay_ground(
-    settings: Settings, parts: Parts, clock: Clock, stack: AsyncExitStack, packs: Sequence[Pack]
+    settings: Settings,
+    parts: Parts,
+    clock: Clock,
+    stack: AsyncExitStack,
+    packs: Sequence[Pack],
+    metrics: Metrics,
+    telemetry: Telemetry,
 ) -> Ground:
-    metrics = build_metrics(version("trellis"), settings.phase)
+    grace = Grace(settings.shutdown_grace_s)
+    stack.push_async_callback(_close_telemetry, telemetry, grace)
     redis = _redis(settings, metrics, stack)
     db = await _database(settings, metrics, redis, stack)
+    _instrument(telemetry, db, redis)
     audit = Audit(clock, metrics)
     flags = Flags(db, clock, audit=audit, metrics=metrics)
     await _start_flags(flags, packs, stack)
     caches = _caches(settings, clock, metrics, flags, redis)
     stack.push_async_callback(caches.close)
-    session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-    grace = Grace(settings.shutdown_grace_s)
-    return Ground(settings, parts, clock, db, stack, metrics, audit, flags, redis, caches, session, grace)
+    configs = telemetry.instruments.trace_configs()
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trace_configs=configs)
+    )
+    return Ground(settings, parts, clock, db, stack, metrics, audit, flags, redis, caches, session, grace, telemetry)
+
+
+def _instrument(telemetry: Telemetry, db: Database, redis: RedisLink | None) -> None:
+    for engine in {db.writer, db.reader}:
+        telemetry.instruments.engine(engine)
+    if redis is not None:
+        telemetry.instruments.redis(redis.client)
+
+
+async def _close_telemetry(telemetry: Telemetry, grace: Grace) -> None:
+    await telemetry.close(grace.left())
 
 
 async def _start_flags(flags: Flags, packs: Sequence[Pack], stack: AsyncExitStack) -> None:
@@ -84,13 +108,23 @@ async def _database(settings: Settings, metrics: Metrics, redis: RedisLink | Non
         pool=ServerPool(settings.pool_size, settings.database_statement_s, settings.database_pooled),
         marks=RedisMarks(redis) if redis else None,
         told=lambda where: metrics.database_reads.labels(where).inc(),
+        waited=metrics.database_connection_wait_seconds.observe,
     )
     stack.push_async_callback(db.close)
+    _show_pools(db, metrics)
     await schema.check(db)
     # The app's own pool and the job engine's; what goes through PgBouncer opens none by itself.
     await check_room(db.writer, settings.pool_size * (1 if settings.database_pooled else 2))
     await roles.check(db.writer, settings.database_logins, strict=settings.environment is Environment.PRODUCTION)
     return db
+
+
+def _show_pools(db: Database, metrics: Metrics) -> None:
+    """Read when the figures are asked for."""
+    engines = {"writer": db.writer} if db.reader is db.writer else {"writer": db.writer, "reader": db.reader}
+    for name, engine in engines.items():
+        metrics.database_connections.labels(name, "in_use").set_function(partial(in_use, engine))
+        metrics.database_connections.labels(name, "idle").set_function(partial(idle, engine))
 
 
 def _redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> RedisLink | None:

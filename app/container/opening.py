@@ -1,9 +1,11 @@
 """The order in which everything is opened."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from app.agent.breaker import Breakers
 from app.agent.loop import Agent
@@ -28,6 +30,7 @@ from app.conversation.build import Parts as ConversationParts
 from app.conversation.build import build_assistant
 from app.conversation.people import AnswersOfPerson, MemoryOfPerson, TastesOfPerson
 from app.conversation.record import subject_of
+from app.errors import TrellisError
 from app.governance.experiments import Experiments
 from app.governance.keys import KeyRing
 from app.governance.people import DecisionsOfPerson
@@ -53,12 +56,16 @@ from app.packs.treatments.pack import TREATMENTS
 from app.people import JobsOfPerson, People
 from app.principal import Principal, Role, Tier
 from app.settings import Settings
+from app.telemetry.errors import Reporter
 from app.telemetry.logs import configure_logs
+from app.telemetry.loop import watch_loop
 from app.telemetry.metrics import Metrics
+from app.telemetry.setup import build_metrics, log_counter, open_telemetry
 from app.web.signing import signing_key
 
 PACKS: tuple[Pack, ...] = (LEADS, CHAT, CLAIMS, TREATMENTS, TEAMS)
 LOCAL_TENANT = "local"
+_SERVICES: Final = {Parts.SERVER: "trellis-api", Parts.WORKER: "trellis-worker", Parts.COMMAND: "trellis-command"}
 
 
 @asynccontextmanager
@@ -71,10 +78,31 @@ async def open_container(
     """
     # A command prints what it did; its logs are for what went wrong.
     quiet = parts is Parts.COMMAND and settings.log_level == "INFO"
-    configure_logs(as_json=settings.log_json, level="WARNING" if quiet else settings.log_level, scrub=scrub)
+    metrics = build_metrics(version("trellis"), settings.phase)
+    telemetry = open_telemetry(settings, _SERVICES[parts], version("trellis"), scrub, metrics)
+    configure_logs(
+        as_json=settings.log_json,
+        level="WARNING" if quiet else settings.log_level,
+        scrub=scrub,
+        counted=log_counter(metrics),
+        reported=telemetry.reporter.report,
+    )
     async with AsyncExitStack() as stack:
-        ground = await lay_ground(settings, parts, clock, stack, PACKS)
-        yield await _build(ground)
+        with _told(telemetry.reporter):
+            ground = await lay_ground(settings, parts, clock, stack, PACKS, metrics, telemetry)
+            yield await _build(ground)
+
+
+@contextmanager
+def _told(reporter: Reporter) -> Iterator[None]:
+    """Of what ends the process; a TrellisError is a sentence for who started it."""
+    try:
+        yield
+    except TrellisError:
+        raise
+    except Exception as error:
+        reporter.report(error, "process")
+        raise
 
 
 async def _build(ground: Ground) -> Container:
@@ -83,6 +111,7 @@ async def _build(ground: Ground) -> Container:
     kit, model = await _kit(ground, ports, knowledge)
     runtimes = {pack.name: pack.build(kit) for pack in PACKS}
     kit.executor.registry.add(tool for runtime in runtimes.values() for tool in runtime.tools)
+    _show(metrics, kit.executor.registry.names)
     people = _people(ground, kit, runtimes)
     await _start_jobs(ground, kit, knowledge, runtimes)
     rates = RateLimits(metrics, redis=ground.redis)
@@ -99,6 +128,7 @@ async def _build(ground: Ground) -> Container:
         rates=rates,
         readiness=readiness(ground, knowledge, kit.jobs),
         grace=ground.grace,
+        telemetry=ground.telemetry,
         open_as=None if settings.auth else Principal(LOCAL_TENANT, "anonymous", Role.ADMIN, Tier.PRO),
         approvals=kit.executor.approvals,
         tool_policies=kit.executor.policies,
@@ -109,6 +139,17 @@ async def _build(ground: Ground) -> Container:
         people=people,
         runtimes=runtimes,
     )
+
+
+def _show(metrics: Metrics, tools: Iterable[str]) -> None:
+    """Puts what is known beforehand at 0, before anything was counted: the first one is then an increase."""
+    for tool in tools:
+        for outcome in ("failed", "parked"):
+            metrics.tool_calls.labels(tool, outcome)
+    for pack in PACKS:
+        metrics.run_cost_usd.labels(pack.name)
+        for verdict in ("right", "wrong"):
+            metrics.decision_reviews.labels(pack.name, verdict)
 
 
 async def _kit(ground: Ground, ports: Ports, knowledge: Knowledge) -> tuple[Kit, str]:
@@ -167,6 +208,7 @@ def _jobs(ground: Ground) -> Jobs:
     return Jobs(
         works,
         metrics=ground.metrics,
+        reporter=ground.telemetry.reporter,
         executor_id=settings.worker_id,
         clock=ground.clock,
         pool_size=settings.pool_size,
@@ -257,8 +299,9 @@ async def _start_jobs(ground: Ground, kit: Kit, knowledge: Knowledge, runtimes: 
     if works:
         await kit.documents.sweep()
     if ground.parts is not Parts.COMMAND:
-        gauges = asyncio.create_task(keep_gauges(ground), name="gauges")
-        ground.stack.callback(gauges.cancel)
+        lag = ground.metrics.event_loop_lag_seconds
+        for name, work in (("gauges", keep_gauges(ground)), ("loop lag", watch_loop(lag))):
+            ground.stack.callback(asyncio.create_task(work, name=name).cancel)
 
 
 async def _end_jobs(jobs: Jobs, grace: Grace) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 from typing import Final
 
 import structlog
@@ -67,6 +68,13 @@ class Assistant:
         self._chores = chores
         self._flights: Flights[Event] = Flights()
 
+    def show(self, pack: str) -> None:
+        """Puts the figures of a pack that talks at 0 before its first turn: a first failure is then an increase."""
+        for outcome in ("answered", "refused", "failed", "cancelled"):
+            self._metrics.answers.labels(pack, outcome, CacheHit.NONE.value)
+        for helpful in ("true", "false"):
+            self._metrics.answer_feedback.labels(pack, helpful)
+
     async def turn(
         self,
         principal: Principal,
@@ -125,6 +133,7 @@ class Assistant:
         tenant_id = principal.tenant_id
         if not spec.cached or self._flags.killed(spec.pack, tenant_id):
             return None
+        started = perf_counter()
         before = self._historian.peek(principal, spec) if history is None else _given(history, spec)
         version = self._versions.peek(Namespace(tenant_id, spec.bot))
         if before is None or version is None:
@@ -138,6 +147,7 @@ class Assistant:
         if history is None:
             self._historian.put(principal, spec, now, question, known.text)
         self._count(spec, refused=known.refused, cache=known.cache, saved_micros=known.saved_micros)
+        self._timed(spec, started, streamed=False)
         return body
 
     async def forget(self, tenant_id: str, user: str, bots: Sequence[str]) -> None:
@@ -171,22 +181,27 @@ class Assistant:
         *,
         streamed: bool,
     ) -> AsyncGenerator[Event, None]:
+        started = perf_counter()
         asked = await self._asked(principal, spec, question, history, streamed=streamed)
         body = await self._kept.answers.find(asked.key) if asked.key else None
         if body is not None:
             answer = replace(load(body), duration_ms=asked.elapsed_ms)
             self._count_hit(spec, answer)
+            self._timed(spec, started, streamed=streamed)
             if history is None:
                 await self._remember(asked, answer)
             for event in events_of(answer):
                 yield event
             return
-        counted = asked.key is None
+        counted, timed = asked.key is None, False
         async with aclosing(self._flights.ride(_flight_key(asked), lambda: self._upstream.run(asked))) as items:
             async for event, shared in items:
                 if not counted:
                     self._kept.answers.count("shared" if shared else "miss")
                     counted = True
+                if not timed and (isinstance(event, Done) or (streamed and isinstance(event, Token))):
+                    self._timed(spec, started, streamed=streamed)
+                    timed = True
                 if isinstance(event, Done):
                     answer = self._joined(asked, event.answer) if shared else event.answer
                     if history is None:
@@ -249,6 +264,11 @@ class Assistant:
     def _count(self, spec: AssistantSpec, *, refused: bool, cache: str, saved_micros: int) -> None:
         self._metrics.answers.labels(spec.pack, "refused" if refused else "answered", cache).inc()
         self._kept.answers.saved(saved_micros)
+
+    def _timed(self, spec: AssistantSpec, started: float, *, streamed: bool) -> None:
+        """Takes down how long the asker waited, whoever made the answer."""
+        way = "first_piece" if streamed else "whole"
+        self._metrics.time_to_answer_seconds.labels(spec.pack, way).observe(perf_counter() - started)
 
     async def _remember(self, asked: Asked, answer: Answer) -> None:
         principal, spec = asked.principal, asked.spec

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -109,7 +109,7 @@ class Historian:
         prompt = self._prompts.get(SUMMARY_PROMPT)
         talk = self._agent.talk(
             principal,
-            _SUMMARY,
+            replace(_SUMMARY, pack=spec.pack),
             prompt.render(summary=before or "none", turns="\n".join(said(turns))),
             prompt=prompt,
             facts={"summary": before, "questions": [turn.text for turn in turns if turn.role == "user"]},

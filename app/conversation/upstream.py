@@ -158,6 +158,8 @@ class Upstream:
 
     def _observe(self, asked: Asked, answer: Answer) -> None:
         pack = asked.spec.pack
+        confidence = max((citation.score for citation in answer.citations), default=0.0)
+        self.metrics.decision_confidence.labels(pack).observe(confidence)
         self.metrics.decisions.labels(pack, "refused" if answer.refused else "answered").inc()
         self.metrics.decision_duration_seconds.labels(pack).observe(answer.duration_ms / 1000)
         self.metrics.own_share_seconds.labels(pack).observe(max(0.0, answer.duration_ms - answer.model_ms) / 1000)

@@ -12,6 +12,7 @@ from app.agent.tools.batching import Batcher
 from app.governance.audit import Audit, AuditNote
 from app.governance.models import Decision
 from app.storage.db import Database
+from app.telemetry import names, spans
 
 _DECISIONS: Final = cast(Table, Decision.__table__)
 _Written = tuple[Mapping[str, Any], AuditNote]
@@ -30,6 +31,7 @@ class DecisionWriter:
 
         Raises what the database raises for this row. Cancelled before its transaction began, it is not written.
         """
+        spans.note(names.DECISION_ID, row["id"])
         await self._batches.put((row, note))
 
     async def _commit(self, batch: Sequence[_Written]) -> list[None]:

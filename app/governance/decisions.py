@@ -8,11 +8,18 @@ from pydantic import BaseModel, Field
 
 from app.governance.models import Decision
 from app.storage.repository import TenantRepository
+from app.telemetry import names, spans
 
 
 class DecisionRepository(TenantRepository[Decision]):
     model = Decision
     noun = "decision"
+
+    def add(self, row: Decision) -> Decision:
+        """As any row; the current span says which decision it made."""
+        added = super().add(row)
+        spans.note(names.DECISION_ID, added.id)
+        return added
 
     async def of_subject(self, pack: str, subject_id: str) -> Sequence[Decision]:
         """Every decision about a subject, oldest first."""

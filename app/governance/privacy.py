@@ -162,6 +162,9 @@ def _text(value: Any) -> str:
 
 
 def _scrub_text(text: str) -> str:
+    # A word: most of what a log line says, and without a digit or a mark there is nothing to look for.
+    if text.isalpha() and len(text) <= _LONGEST_NAME:
+        return text
     return mask(mask_secrets(text if len(text) <= _LONGEST_TEXT else _cut(text)))
 
 

@@ -64,6 +64,8 @@ class Gate:
             return principal
         principal = await self._authenticate(scope)
         structlog.contextvars.bind_contextvars(tenant=principal.tenant_id)
+        # For the log line, also of one that is refused now: whose key it is that sends too much.
+        state["actor"] = principal.actor
         allowed, state["allowance"] = await self._rates.spend(principal)
         if not allowed:
             raise rate_limited(state["allowance"])

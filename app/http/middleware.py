@@ -3,9 +3,11 @@
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +38,7 @@ _SECURITY = (
     (b"cache-control", b"no-store"),
 )
 _API_CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+Series = tuple[Counter, Histogram]
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
@@ -69,6 +72,7 @@ class Edge:
         self.body_limits = {path: limit for path, limit in body_limits.items() if "{" not in path}
         self.body_patterns = [(PathPattern(path), limit) for path, limit in body_limits.items() if "{" in path]
         self.shortcuts = tuple(shortcuts)
+        self._series: dict[tuple[str, str, int], Series] = {}
 
     def limit_of(self, path: str) -> int:
         """Bytes that a body at this path may have."""
@@ -80,6 +84,18 @@ class Edge:
                 return size
         return self.body_limit
 
+    def series(self, route: str, method: str, status_class: int) -> Series:
+        """What a request of this kind is counted and timed by; looked up once, for it is asked at every request."""
+        key = (route, method, status_class)
+        known = self._series.get(key)
+        if known is None:
+            count, seconds = self.metrics.http_requests, self.metrics.http_request_duration_seconds
+            # Failures are there at 0 before the first one, which is no increase otherwise.
+            count.labels(route, method, "5xx")
+            known = count.labels(route, method, f"{status_class}xx"), seconds.labels(route, method)
+            self._series[key] = known
+        return known
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -88,10 +104,13 @@ class Edge:
         tokens = bind_contextvars(request_id=exchange.request_id)
         self.metrics.http_in_flight.inc()
         try:
-            await exchange.serve(receive)
+            with exchange.traced():
+                try:
+                    await exchange.serve(receive)
+                finally:
+                    exchange.record()
         finally:
             self.metrics.http_in_flight.dec()
-            exchange.record()
             reset_contextvars(**tokens)
             structlog.contextvars.unbind_contextvars("tenant")
 
@@ -113,6 +132,15 @@ class _Exchange:
         self._root: str = scope.get("root_path", "")
         self.request_id = _request_id(scope["headers"])
         scope.setdefault("state", {})["request_id"] = self.request_id
+
+    def traced(self) -> AbstractContextManager[object]:
+        """The request's span, around everything; probes have none."""
+        scope = self.scope
+        if scope["path"].removeprefix(self._root) in PROBES:
+            return nullcontext()
+        came_with = _header(scope, b"traceparent")
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        return spans.request(method, scope["path"], scope.get("scheme", "http"), came_with, self.request_id)
 
     async def serve(self, receive: Receive) -> None:
         try:
@@ -158,7 +186,6 @@ class _Exchange:
 
     async def _answer(self, body: bytes) -> None:
         assert self.route is not None
-        spans.name_request(self.scope["method"], self.route)
         headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
@@ -201,14 +228,14 @@ class _Exchange:
         status = self.status or 500
         route = self.route or route_template(self.scope, self._root)
         method = self.scope["method"] if self.scope["method"] in METHODS else "other"
-        metrics = self.edge.metrics
-        metrics.http_requests.labels(route, method, f"{status // 100}xx").inc()
-        metrics.http_request_duration_seconds.labels(route, method).observe(seconds)
+        spans.answered(method, route, status)
+        count, durations = self.edge.series(route, method, status // 100)
+        count.inc()
+        durations.observe(seconds)
         log = _log.debug if route in PROBES else _log.info
         log("request", **self._line(route, method, status, seconds))
 
     def _line(self, route: str, method: str, status: int, seconds: float) -> dict[str, Any]:
-        principal = self.scope["state"].get("principal")
         return {
             "method": method,
             "route": route,
@@ -217,7 +244,7 @@ class _Exchange:
             "ms": round(seconds * 1000, 2),
             "bytes_in": self.guard.size if self.guard else 0,
             "bytes_out": self.sent,
-            "actor": principal.actor if principal else None,
+            "actor": self.scope["state"].get("actor"),
         }
 
 

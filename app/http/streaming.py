@@ -23,6 +23,7 @@ from app.http.leaving import Abandoned, first_of, gone
 from app.http.problems import InternalError
 from app.ids import new_id
 from app.principal import Principal, Role
+from app.telemetry import names, spans
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT_S: Final = 15.0
@@ -324,6 +325,7 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         self._streams.enter(self._stream)
+        spans.note(names.LASTS, True)
         try:
             # Watched beside the sending: a model that is silent would hide a client that has gone.
             await first_of(asyncio.create_task(self._send(send)), asyncio.create_task(gone(receive)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from dbos import DBOSClient, PortableWorkflowError, WorkflowStatus, error
+from opentelemetry.trace import SpanKind
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -16,10 +17,11 @@ from app.errors import ConfigError, Conflict, NotFound
 from app.jobs.catalogue import Catalogue
 from app.jobs.logs import route_engine_logs
 from app.jobs.port import Job, JobContext, JobState, JobStatus, Progress, QueueSpec, Schedule, StepFailed
-from app.jobs.runner import trace_carrier
 from app.jobs.store import Store, open_store
 from app.jobs.worker import Identity, Worker
-from app.telemetry.metrics import Metrics
+from app.telemetry import names, spans
+from app.telemetry.errors import NoReporter, Reporter
+from app.telemetry.metrics import JOB_OUTCOMES, Metrics
 
 PURGE_JOB = "jobs.purge"
 MAINTENANCE_QUEUE = "maintenance"
@@ -50,6 +52,7 @@ class Jobs:
         keep: how long finished jobs are kept; within it, enqueueing a used `job_id` again does nothing.
         dead_after_s: silence after which another worker's jobs are taken over (PostgreSQL).
         pool_size: connections of the engine's own on PostgreSQL.
+        reporter: is told of a job that failed.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Jobs:
         url: str,
         *,
         metrics: Metrics,
+        reporter: Reporter | None = None,
         executor_id: str = "embedded",
         version: str = "1",
         clock: Clock = system_clock,
@@ -66,6 +70,7 @@ class Jobs:
     ) -> None:
         self._url = url
         self._metrics = metrics
+        self._reporter = reporter or NoReporter()
         self._identity = Identity(executor_id, version, dead_after_s)
         self._clock = clock
         self._keep = keep
@@ -117,7 +122,11 @@ class Jobs:
             raise
 
     async def _start_worker(self, store: Store) -> None:
-        worker = Worker(store, self._catalogue, self._identity, self._metrics)
+        worker = Worker(store, self._catalogue, self._identity, self._metrics, self._reporter)
+        # At 0 before the first job of its name ends: a first failure is then an increase.
+        for job in self._catalogue.jobs:
+            for outcome in JOB_OUTCOMES:
+                self._metrics.jobs_finished.labels(job, outcome)
         await worker.start()
         self._worker = worker
         self._gauges = asyncio.create_task(self._keep_gauges())
@@ -180,11 +189,13 @@ class Jobs:
             options["delay_seconds"] = delay_s
 
         def add(sync_session: Session) -> None:
-            client.enqueue_in_transaction(sync_session, options, payload, trace_carrier())  # type: ignore[arg-type]
+            client.enqueue_in_transaction(sync_session, options, payload, spans.carrier())  # type: ignore[arg-type]
             self._ring_after_commit(sync_session, job.queue)
 
+        told = {names.JOB: name, names.JOB_ID: job_id, names.JOB_QUEUE: job.queue}
         try:
-            await session.run_sync(add)
+            with spans.span(f"enqueue {name}", told, SpanKind.PRODUCER):
+                await session.run_sync(add)
         except error.DBOSConflictingWorkflowError as problem:
             raise Conflict(f"The job id '{job_id}' belongs to a job of another kind: use another id.") from problem
 

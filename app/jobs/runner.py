@@ -8,11 +8,13 @@ from typing import Any, TypeVar, cast
 import orjson
 import structlog
 from dbos import DBOS, DBOSClient, error
-from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 
 from app.jobs.bell import Slots
 from app.jobs.port import Job, JobContext, StepFailed
 from app.storage.failures import is_away
+from app.telemetry import names, spans
+from app.telemetry.errors import Reporter
 from app.telemetry.metrics import Metrics
 
 Result = TypeVar("Result")
@@ -20,7 +22,6 @@ Workflow = Callable[..., Coroutine[Any, Any, Any]]
 
 _PROGRESS_INTERVAL_S = 0.25
 _log = structlog.get_logger(__name__)
-_tracer = trace.get_tracer(__name__)
 
 
 def as_json(owner: str, value: Any) -> Any:
@@ -29,13 +30,6 @@ def as_json(owner: str, value: Any) -> Any:
         return orjson.loads(orjson.dumps(value))
     except TypeError as problem:
         raise TypeError(f"{owner} returned something that is not JSON: {problem}") from problem
-
-
-def trace_carrier() -> dict[str, str]:
-    """The current trace, to travel with a job."""
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return carrier
 
 
 def _no_outcome(problem: Exception) -> bool:
@@ -96,10 +90,11 @@ def _reason(problem: BaseException) -> str:
 class Runner:
     """Makes the engine's workflow functions, and knows which tasks and which jobs run."""
 
-    def __init__(self, client: DBOSClient, slots: Slots, metrics: Metrics) -> None:
+    def __init__(self, client: DBOSClient, slots: Slots, metrics: Metrics, reporter: Reporter) -> None:
         self._client = client
         self._slots = slots
         self._metrics = metrics
+        self._reporter = reporter
         self.tasks: set[asyncio.Task[Any]] = set()
         self.running: set[str] = set()
 
@@ -124,9 +119,9 @@ class Runner:
         self._slots.free(queue)
 
     async def _traced(self, job: Job, context: JobContext, payload: dict[str, Any], carrier: Any) -> Any:
-        parent = propagate.extract(carrier or {})
+        told = {names.JOB: job.name, names.JOB_ID: context.job_id, names.JOB_QUEUE: job.queue}
         with (
-            _tracer.start_as_current_span(f"job {job.name}", context=parent, attributes={"job.id": context.job_id}),
+            spans.span(f"job {job.name}", told, SpanKind.CONSUMER, spans.continued(carrier)),
             structlog.contextvars.bound_contextvars(job=job.name, job_id=context.job_id),
         ):
             return await self._measured(job, context, payload)
@@ -145,10 +140,13 @@ class Runner:
             self._count(job, "failed", started)
             in_step = isinstance(problem, StepFailed)
             _log.error("job_failed", error=str(problem) if in_step else _reason(problem), exc_info=not in_step)
+            if in_step:
+                # Any other is told by its line in the log.
+                self._reporter.report(problem.__cause__ or problem, f"job {job.name}")
             raise
         self._count(job, "done", started)
         return result
 
     def _count(self, job: Job, outcome: str, started: float) -> None:
-        self._metrics.jobs_finished.labels(job=job.name, outcome=outcome).inc()
-        self._metrics.job_duration_seconds.labels(job=job.name).observe(time.perf_counter() - started)
+        self._metrics.jobs_finished.labels(task=job.name, outcome=outcome).inc()
+        self._metrics.job_duration_seconds.labels(task=job.name).observe(time.perf_counter() - started)

@@ -21,6 +21,7 @@ from app.jobs.port import Schedule
 from app.jobs.reaper import Reaper
 from app.jobs.runner import Runner
 from app.jobs.store import APP_NAME, SCHEMA, OneWorkerLock, Store
+from app.telemetry.errors import Reporter
 from app.telemetry.metrics import Metrics
 
 # A job whose process dies this many times while it runs is given up as failed: it is likely what kills it.
@@ -58,13 +59,15 @@ class _OneLoop(BackgroundEventLoop):
 class Worker:
     """Runs the catalogue's jobs on the event loop that starts it. Used once: start, then stop."""
 
-    def __init__(self, store: Store, catalogue: Catalogue, identity: Identity, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, catalogue: Catalogue, identity: Identity, metrics: Metrics, reporter: Reporter
+    ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._identity = identity
         self._bells = {name: Bell() for name in catalogue.queues}
         self._sizes = {name: queue.worker_concurrency for name, queue in catalogue.queues.items()}
-        self._runner = Runner(store.client, Slots(self._sizes, self._bells), metrics)
+        self._runner = Runner(store.client, Slots(self._sizes, self._bells), metrics, reporter)
         self._threads: list[threading.Thread] = []
         self._orphans = Orphans(
             store, identity.executor_id, identity.version, lambda: self._runner.running, self._ring_all

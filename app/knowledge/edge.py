@@ -22,6 +22,7 @@ from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
 from app.knowledge.points import CANDIDATES, DENSE, STOPWORDS, WORDS, best_of, chunk_of, digest_of, payload_of
 from app.knowledge.ranking import fuse_hybrid
+from app.telemetry import spans
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -129,7 +130,8 @@ class EdgeVectors:
 
     async def _run(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+            with spans.vectors(work.__name__.lstrip("_")):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
         except (TrellisError, OSError, ValueError):
             raise
         except Exception as error:  # the engine raises bare Exception

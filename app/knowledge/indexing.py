@@ -21,8 +21,9 @@ from app.knowledge.page import CHUNKS
 from app.knowledge.repository import ChunkRepository, DocumentRepository, Standing
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
-from app.telemetry.spans import CHUNKS as CHUNK_COUNT
-from app.telemetry.spans import KNOWLEDGE_EMBED, KNOWLEDGE_UPSERT, span
+from app.telemetry.names import CHUNKS as CHUNK_COUNT
+from app.telemetry.names import EMBEDDINGS, KNOWLEDGE_UPSERT, MODEL, OPERATION, named
+from app.telemetry.spans import span
 
 Result = TypeVar("Result")
 
@@ -207,7 +208,10 @@ class Indexer:
     ) -> None:
         texts = [chunk.embedded_text for chunk in batch]
         try:
-            with span(KNOWLEDGE_EMBED, {CHUNK_COUNT: len(batch)}):
+            with span(
+                named(EMBEDDINGS, embedder.name),
+                {OPERATION: EMBEDDINGS, MODEL: embedder.name, CHUNK_COUNT: len(batch)},
+            ):
                 vectors = await _patiently(lambda: embedder.embed(texts), attempts)
             with span(KNOWLEDGE_UPSERT, {CHUNK_COUNT: len(batch)}):
                 await _patiently(lambda: self._store.upsert(namespace, batch, vectors), attempts)

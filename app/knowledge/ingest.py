@@ -26,7 +26,8 @@ from app.knowledge.repository import DocumentHeads, DocumentRepository, UploadRe
 from app.knowledge.versions import IndexVersions
 from app.storage.db import Database
 from app.telemetry.metrics import Metrics
-from app.telemetry.spans import KNOWLEDGE_PARSE, MEDIA_TYPE, span
+from app.telemetry.names import KNOWLEDGE_PARSE, MEDIA_TYPE
+from app.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
+from app.cache.known import Known
 from app.errors import ConfigError, Unavailable
 from app.knowledge.base import Chunk, Hit, Namespace, Vectors
 from app.knowledge.points import (
@@ -35,6 +36,8 @@ Result = TypeVar("Result")
 
 BATCH = 256
 PAGE = 1_000
+# How long words may be weighed by the number of chunks that another process has changed since.
+SIZE_S = 10.0
 # The first that ranks by BM25 over a text index.
 OLDEST = (1, 20)
 M, EF_CONSTRUCT = 16, 200
@@ -98,6 +101,7 @@ class QdrantVectors:
         self._timeout_s = timeout_s
         self._server_timeout_s = math.ceil(timeout_s)
         self._dimensions: dict[Namespace, int] = {}
+        self._sizes: Known[Namespace, int] = Known(self._about, ttl_s=SIZE_S)
 
     @classmethod
     async def open(
@@ -165,6 +169,7 @@ class QdrantVectors:
 
     async def drop(self, namespace: Namespace) -> None:
         self._dimensions.pop(namespace, None)
+        self._sizes.forget(namespace)
         await self._or_none(self._client.delete_collection(_name(namespace)))
 
     async def search(
@@ -182,18 +187,20 @@ class QdrantVectors:
         wordings = [row for row in vectors if row.any()] if dense_weight > 0 else []
         depth = max(CANDIDATES, 2 * limit)
         requests = self._queries(wordings, text, depth, _held(tags, document_ids))
-        found, size = await asyncio.gather(
-            self._or_none(self._client.query_batch_points(_name(namespace), requests, timeout=self._server_timeout_s)),
-            self._count(namespace, exact=False),
+        self._sizes.warm(namespace)
+        found = await self._or_none(
+            self._client.query_batch_points(_name(namespace), requests, timeout=self._server_timeout_s)
         )
-        if not found or not size:
+        if not found:
             return []
         nearest = best_of([ranking.points for ranking in found[: len(wordings)]])
         words = {point.id: point.score for point in found[len(wordings)].points} if text.strip() else {}
         fused = fuse_hybrid(nearest, words, dense_weight, depth)
         best = sorted(fused, key=lambda point: (-fused[point], point))[:limit]
-        records = await self._fetch(namespace, best)
-        scale = math.log1p(size)
+        if not best:
+            return []
+        size, records = await asyncio.gather(self._sizes.get(namespace), self._fetch(namespace, best))
+        scale = math.log1p(max(size, len(best)))
         return [
             Hit(chunk, fused[point], tuple((vectors @ vector).tolist()), words.get(point, 0.0) / scale, vector)
             for point, (chunk, vector) in records.items()
@@ -229,7 +236,7 @@ class QdrantVectors:
 
     async def _check_version(self) -> None:
         try:
-            async with answered(self._timeout_s):
+            async with answered(self._timeout_s, "info"):
                 version = (await self._client.info()).version
         except KeyRefused as error:
             raise ConfigError(error.detail) from error
@@ -258,7 +265,7 @@ class QdrantVectors:
         shape = self._shape
         int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
         try:
-            async with answered(self._timeout_s):
+            async with answered(self._timeout_s, "create_collection"):
                 await self._client.create_collection(
                     _name(namespace),
                     vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
@@ -284,7 +291,7 @@ class QdrantVectors:
         }
         for name, schema in fields.items():
             if name not in known:
-                async with answered(self._timeout_s):
+                async with answered(self._timeout_s, "create_payload_index"):
                     await self._client.create_payload_index(_name(namespace), name, schema, wait=True)
 
     def _queries(
@@ -309,7 +316,7 @@ class QdrantVectors:
                 models.PointStruct(id=point_id(chunk.id), vector={DENSE: row.tolist()}, payload=payload_of(chunk))
                 for chunk, row in zip(chunks[start : start + BATCH], vectors[start : start + BATCH], strict=True)
             ]
-            async with answered(self._timeout_s):
+            async with answered(self._timeout_s, "upsert"):
                 await self._client.upsert(
                     _name(namespace),
                     points,
@@ -317,6 +324,7 @@ class QdrantVectors:
                     ordering=self._shape.ordering,
                     timeout=self._server_timeout_s,
                 )
+        self._sizes.forget(namespace)
 
     async def _fetch(self, namespace: Namespace, points: Sequence[Any]) -> dict[Any, tuple[Chunk, Vectors]]:
         """In the order asked for; one that was deleted since is left out."""
@@ -346,15 +354,19 @@ class QdrantVectors:
                 timeout=self._server_timeout_s,
             )
         )
+        self._sizes.forget(namespace)
 
     async def _count(self, namespace: Namespace, *, exact: bool) -> int:
         found = await self._or_none(self._client.count(_name(namespace), exact=exact, timeout=self._server_timeout_s))
         return found.count if found else 0
 
+    async def _about(self, namespace: Namespace) -> int:
+        return await self._count(namespace, exact=False)
+
     async def _or_none(self, call: Awaitable[Result]) -> Result | None:
         """The answer; None where the collection does not exist, for such a namespace is empty."""
         try:
-            async with answered(self._timeout_s):
+            async with answered(self._timeout_s, getattr(call, "__name__", "call")):
                 return await call
         except NoCollection:
             return None

@@ -10,6 +10,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from app.errors import Unavailable
 from app.knowledge.refusals import refused
+from app.telemetry import spans
 
 _STATUSES = {
     grpc.StatusCode.NOT_FOUND: 404,
@@ -21,14 +22,16 @@ _STATUSES = {
 
 
 @asynccontextmanager
-async def answered(timeout_s: float) -> AsyncIterator[None]:
+async def answered(timeout_s: float, operation: str) -> AsyncIterator[None]:
     """Every failure of the client as one of ours, in one sentence that carries nothing of what was sent.
 
-    The client's own time-out is for each piece of an answer: one that trickles would take for ever.
+    The client's own time-out is for each piece of an answer: one that trickles would take for ever. `operation` names
+    the span around it.
     """
     try:
-        async with asyncio.timeout(timeout_s):
-            yield
+        with spans.vectors(operation):
+            async with asyncio.timeout(timeout_s):
+                yield
     except UnexpectedResponse as error:
         raise refused(error.status_code or 0) from error
     except ResourceExhaustedResponse as error:

@@ -20,6 +20,7 @@ from app.knowledge.generations import Generations, Serving
 from app.knowledge.language import Glossary, LanguageGuess
 from app.knowledge.ranking import Calibration, order
 from app.knowledge.rewriting import FEEDBACK_HITS, expand
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 DENSE_WEIGHT = 0.7
@@ -184,13 +185,14 @@ class Retriever:
         search = self._plan(tenant_id, query, limit, tags, document_ids, options or SearchOptions())
         started = perf_counter()
         try:
-            passages = await self._cached(tenant_id, bot, user, search) if search.query else []
+            passages = await self._traced(tenant_id, bot, user, search) if search.query else []
         except Exception:
             self._metrics.retrieval_requests.labels(result="error").inc()
             raise
         finally:
             self._metrics.retrieval_duration_seconds.observe(perf_counter() - started)
         strong = any(not passage.weak for passage in passages)
+        self._metrics.retrieval_score.observe(max((passage.score for passage in passages), default=0.0))
         self._metrics.retrieval_requests.labels(result="found" if strong else "empty").inc()
         return passages
 
@@ -228,6 +230,12 @@ class Retriever:
             rewrite=self._switched_on(REWRITE, tenant_id) if rewrite is None else rewrite,
         )
 
+    async def _traced(self, tenant_id: str, bot: str, user: str | None, search: _Search) -> list[Passage]:
+        with spans.span(names.RETRIEVAL, {names.OPERATION: names.RETRIEVAL, names.DATA_SOURCE: bot}) as span:
+            passages = await self._cached(tenant_id, bot, user, search)
+            span.set_attribute(names.PASSAGES, len(passages))
+        return passages
+
     async def _cached(self, tenant_id: str, bot: str, user: str | None, search: _Search) -> list[Passage]:
         serving = await self._generations.serving(tenant_id, bot)
         asker = user if user is not None and self._switched_on(BOOSTS, tenant_id) else None
@@ -244,7 +252,11 @@ class Retriever:
 
     async def _search(self, serving: Serving, search: _Search, liking: Liking) -> Sequence[Passage]:
         embedder = self._generations.embedder(serving.generation.embedder)
-        question = await self._question(search.query, embedder)
+        with spans.span(
+            names.named(names.EMBEDDINGS, embedder.name),
+            {names.OPERATION: names.EMBEDDINGS, names.MODEL: embedder.name, names.DIMENSION: embedder.dimension},
+        ):
+            question = await self._question(search.query, embedder)
 
         def worth(hit: Hit) -> float:
             foreign = self._foreign(hit, question.language)

@@ -35,6 +35,10 @@ class IndexVersions:
         """Version and active generation, as of one moment."""
         return await self._known.get(_bot(namespace))
 
+    def warm(self, namespace: Namespace) -> None:
+        """It will be asked for in a moment."""
+        self._known.warm(_bot(namespace))
+
     async def bump(self, session: AsyncSession, namespace: Namespace) -> IndexState:
         """The next state, in the caller's transaction; tell `moved` after the commit."""
         return await IndexRepository(session, namespace.tenant_id).bump(namespace.bot, self._clock)

@@ -20,7 +20,7 @@ from app.governance.people import Alias, Kind, person_mark
 from app.ids import new_id
 from app.principal import Principal, Role
 from app.storage.db import Database
-from app.telemetry import spans
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 KEY: Final = "idempotency_key"
@@ -83,12 +83,12 @@ class Desk:
         started, outcome = time.perf_counter(), "failed"
         tool = self._executor.registry.get(name)
         label = name if tool is not None and tool.for_agents else UNKNOWN_TOOL
-        with spans.span(spans.MCP_SERVE, {spans.TOOL: label}) as span:
+        with spans.span(names.MCP_SERVE, {names.TOOL: label}) as span:
             try:
                 served, outcome = await self._call(principal, name, tool, args)
                 return served
             finally:
-                span.set_attribute(spans.TOOL_STATE, outcome)
+                span.set_attribute(names.TOOL_STATE, outcome)
                 self._metrics.mcp_calls.labels(SERVER, label, outcome).inc()
                 self._metrics.mcp_call_duration_seconds.labels(SERVER).observe(time.perf_counter() - started)
 

@@ -14,21 +14,21 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 
 from app.errors import ConfigError, TooLarge
 from app.ids import new_id
 from app.messages.base import RETRY_AFTER_S, Answered, Asked, Handler, NoAnswer, Topic, no_answer
 from app.messages.kafka_reader import Reader, Topics
-from app.messages.observed import observed
+from app.messages.observed import expected, observed
 from app.messages.wire import dump, dump_error, load, load_error
 from app.settings import Settings, revealed
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 REPLIES: Final = "replies"
 _ID, _TO, _UNTIL, _ERROR = "id", "to", "until", "error"
 _log = structlog.get_logger(__name__)
-_tracer = trace.get_tracer(__name__)
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ class KafkaMessenger:
         if name in self._served:
             raise ConfigError(f"The topic '{topic.name}' is served twice.")
         self._served[name] = _Served(topic, handler, asyncio.Semaphore(topic.concurrency))
+        expected(self._metrics, topic)
 
     async def start(self, *, serve: bool) -> None:
         """Returns at once, also where no broker answers yet: it is looked for until it does, and until then nobody
@@ -115,7 +116,7 @@ class KafkaMessenger:
             self._producer = None
 
     async def ask(self, topic: Topic[Asked, Answered], message: Asked, *, key: str, timeout_s: float) -> Answered:
-        with observed(self._metrics, topic), _tracer.start_as_current_span(f"ask {topic.name}"):
+        with observed(self._metrics, topic), spans.span(f"ask {topic.name}", _told(topic), SpanKind.PRODUCER):
             answer = await self._exchanged(topic, dump(message), key, timeout_s)
             headers = _headers(answer)
             if _ERROR in headers:
@@ -129,8 +130,7 @@ class KafkaMessenger:
         try:
             async with asyncio.timeout(timeout_s) as limit:
                 await self._ready()
-                headers = {_ID: number, _TO: self._me, _UNTIL: str(time.time() + timeout_s)}
-                propagate.inject(headers)
+                headers = {_ID: number, _TO: self._me, _UNTIL: str(time.time() + timeout_s), **spans.carrier()}
                 self._send(self._name(topic.name), data, key, headers, future)
                 answer: Message = await future
                 return answer
@@ -205,11 +205,12 @@ class KafkaMessenger:
 
     async def _handle(self, served: _Served, message: Message, headers: Mapping[str, str]) -> None:
         reply = {_ID: headers[_ID], _TO: headers[_TO]}
-        context = propagate.extract(headers)
-        with _tracer.start_as_current_span(f"handle {served.topic.name}", context=context):
+        came_with = spans.continued(headers)
+        with spans.span(f"handle {served.topic.name}", _told(served.topic), SpanKind.CONSUMER, came_with) as span:
             try:
                 answer = dump(await served.handler(load(served.topic.asked, message.value() or b"")))
             except Exception as problem:
+                spans.fail(span, problem)
                 _log.warning("message_refused", topic=served.topic.name, exc_info=True)
                 reply[_ERROR], answer = "1", dump_error(problem)
         try:
@@ -219,6 +220,10 @@ class KafkaMessenger:
 
     def _name(self, topic: str) -> str:
         return f"{self._prefix}.{topic}"
+
+
+def _told(topic: Topic[Any, Any]) -> dict[str, str]:
+    return {names.MESSAGING_SYSTEM: "kafka", names.MESSAGING_DESTINATION: topic.name}
 
 
 def _headers(message: Message) -> dict[str, str]:

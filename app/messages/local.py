@@ -6,7 +6,7 @@ from typing import Any
 
 from app.errors import ConfigError
 from app.messages.base import RETRY_AFTER_S, Answered, Asked, Handler, NoAnswer, Topic, no_answer
-from app.messages.observed import observed
+from app.messages.observed import expected, observed
 from app.telemetry.metrics import Metrics
 
 
@@ -27,6 +27,7 @@ class LocalMessenger:
         if topic.name in self._served:
             raise ConfigError(f"The topic '{topic.name}' is served twice.")
         self._served[topic.name] = _Served(handler, asyncio.Semaphore(topic.concurrency))
+        expected(self._metrics, topic)
 
     async def ask(self, topic: Topic[Asked, Answered], message: Asked, *, key: str, timeout_s: float) -> Answered:  # noqa: ARG002 - a call needs no order
         with observed(self._metrics, topic):

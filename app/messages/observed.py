@@ -8,6 +8,14 @@ from typing import Any
 from app.messages.base import NoAnswer, Topic
 from app.telemetry.metrics import Metrics
 
+OUTCOMES = ("answered", "failed", "unanswered")
+
+
+def expected(metrics: Metrics, topic: Topic[Any, Any]) -> None:
+    """Puts a topic that is served at 0: the first message that fails is then an increase."""
+    for outcome in OUTCOMES:
+        metrics.messages.labels(topic.name, outcome)
+
 
 @contextmanager
 def observed(metrics: Metrics, topic: Topic[Any, Any]) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """A sample of what users get, on both sides: what is found and quoted for a question, why a decision came out so."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from statistics import fmean
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -49,6 +49,10 @@ class Compared:
     asked: Asked
     overlap: float
     same_answer: bool
+
+    @property
+    def differs(self) -> bool:
+        return self.overlap < 1 or not self.same_answer
 
 
 class Sample:
@@ -160,7 +164,7 @@ class AnswerStep:
         overlap, same = _shares(compared)
         seen = f"{overlap:.1%} of the passages and {same:.1%} of the answers to {len(compared)} questions are the same"
         if min(overlap, same) < self._least:
-            differing = [one.asked.question for one in compared if one.overlap < 1 or not one.same_answer]
+            differing = [one.asked.question for one in compared if one.differs]
             raise Conflict(
                 f"The new side answers otherwise: {seen}, and {self._least:.0%} are asked for. For example: "
                 f"{_first(differing)}."
@@ -177,18 +181,17 @@ async def _explained(db: Database, ids: Sequence[str]) -> Mapping[str, Any]:
 
 def _shares(compared: Sequence[Compared]) -> tuple[float, float]:
     """Of passages and of answers that are the same; 1 where nothing was asked."""
-    many = len(compared) or 1
     if not compared:
         return 1.0, 1.0
-    return sum(one.overlap for one in compared) / many, sum(one.same_answer for one in compared) / many
+    return fmean(one.overlap for one in compared), fmean(one.same_answer for one in compared)
 
 
 def _figures(compared: Sequence[Compared]) -> Mapping[str, Any]:
     overlap, same = _shares(compared)
-    differing = [one for one in compared if one.overlap < 1 or not one.same_answer]
+    differing = [one for one in compared if one.differs]
     return {
         "questions": len(compared),
-        "bots": len(Counter((one.asked.tenant_id, one.asked.bot) for one in compared)),
+        "bots": len({(one.asked.tenant_id, one.asked.bot) for one in compared}),
         "overlap": round(overlap, 4),
         "same_answers": round(same, 4),
         "differing": [

@@ -11,6 +11,7 @@ from app.promotion.memory import MemoryStep
 from app.promotion.steps import Step
 from app.promotion.vectors import VectorStep
 from app.settings import Settings
+from app.storage.failures import first_line
 from app.storage.postgres import AWAY
 
 
@@ -33,5 +34,6 @@ async def open_steps(
             sample = Sample(here.db, size=sampled)
             yield VectorStep(there), AnswerStep(here, there, sample, asks=not back, empty=scratch), MemoryStep(clock)
     except AWAY as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise Unavailable(f"A database does not answer ({said}): run the same command again.", retry_after=5) from error
+        raise Unavailable(
+            f"A database does not answer ({first_line(error)}): run the same command again.", retry_after=5
+        ) from error

@@ -94,7 +94,7 @@ def _seen(*names: str) -> Check:
 
     def check(evidence: Evidence) -> tuple[State, str]:
         looks = [evidence.looks.get(name) or Look(name, False, "It was not looked at.") for name in names]
-        bad = [f"{look.name}: {look.why} {look.todo}".strip() for look in looks if not look.ok]
+        bad = [str(look) for look in looks if not look.ok]
         if bad:
             return State.NOT_YET, " ".join(bad)
         return State.CHECKED, " ".join(f"{look.name}: {look.why}" for look in looks)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
-import orjson
 import typer
 from sqlalchemy.engine import make_url
 
@@ -119,7 +118,7 @@ def promote(
     lines = () if rollback else asyncio.run(_checked(source, other))
     show(lines, out)
     where = report or source.home / REPORT
-    where.write_bytes(orjson.dumps(orjson.loads(done.json()) | {"checklist": lines}, option=orjson.OPT_INDENT_2))
+    where.write_bytes(done.json(checklist=lines))
     out.print(f"The report is in {where}.", soft_wrap=True, highlight=False)
     if done.failed:
         raise typer.Exit(1)

@@ -21,6 +21,9 @@ class Look:
     why: str
     todo: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why} {self.todo}".strip()
+
 
 async def looked(name: str, look: Callable[[], Awaitable[Look]], todo: str) -> Look:
     """A look that fails, also when it is taken again, is one that is not ok, with the failure's sentence."""

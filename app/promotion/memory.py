@@ -20,6 +20,7 @@ from app.clock import Clock
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.edge import owner_of
 from app.memory import MemoryFile, RedisMemory, Talk
+from app.promotion.side import parts
 from app.promotion.steps import Context, Finding, StepReport
 from app.settings import Settings
 
@@ -91,8 +92,8 @@ class MemoryStep:
 async def move(source: Place, target: Place) -> int:
     """How many conversations; each is taken out where it was once it is where it goes."""
     talks = [talk async for talk in source.talks()]
-    for start in range(0, len(talks), MOVED_AT_ONCE):
-        await target.restore(talks[start : start + MOVED_AT_ONCE])
+    for part in parts(talks, MOVED_AT_ONCE):
+        await target.restore(part)
     for tenant_id, user in dict.fromkeys((talk.tenant_id, talk.user) for talk in talks):
         await source.forget(tenant_id, user)
     return len(talks)

@@ -8,7 +8,7 @@ harm, since it only says which rows to look at.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from app.promotion.compare import Comparison
@@ -48,9 +48,9 @@ class Moving:
 
     async def copy(self) -> None:
         """All tables, from where an earlier run came to."""
-        noted = (await self.target.state()).get(COPIED, {})
-        done, after = list(noted.get("done", [])), _key(noted.get("after"))
-        self._begun = set(done) | ({noted["table"]} if noted.get("table") else set())
+        before = (await self.target.state()).get(COPIED, noted(()))
+        done, after = list(before["done"]), _key(before["after"])
+        self._begun = set(done) | ({before["table"]} if before["table"] else set())
         started = time.monotonic()
         while len(done) < len(self.tables):
             async with self.source.snapshot() as snapshot:
@@ -85,7 +85,7 @@ class Moving:
                 async with self.target.writing() as writing:
                     if rows:
                         await writing.put(table, rows)
-                    await writing.note(COPIED, _noted([*done, table.name] if last else done, table.name, after, last))
+                    await writing.note(COPIED, noted([*done, table.name]) if last else noted(done, table.name, after))
             finally:
                 following = await upcoming if upcoming is not None else []
             self.figures.copied[table.name] = self.figures.copied.get(table.name, 0) + len(rows)
@@ -166,5 +166,6 @@ def _key(value: Any) -> Key | None:
     return None if value is None else tuple(value)
 
 
-def _noted(done: Sequence[str], table: str, after: Key | None, last: bool) -> dict[str, Any]:
-    return {"done": list(done), "table": None if last else table, "after": None if last else after}
+def noted(done: Iterable[str], table: str | None = None, after: Key | None = None) -> dict[str, Any]:
+    """The value of `COPIED`: `table` is under way, up to the key `after`."""
+    return {"done": list(done), "table": table, "after": after}

@@ -19,6 +19,7 @@ from app.promotion.postgres_triggers import full_name
 from app.promotion.side import Changes, Gate, Key, Row, another
 from app.promotion.tables import MovedTable
 from app.promotion.values import row_name
+from app.storage.failures import first_line
 from app.storage.postgres import CONNECT_S, TENANT
 
 _LOCK_MS: Final = 2_000
@@ -43,8 +44,9 @@ def _explained(name: str, error: BaseException) -> TrellisError:
         )
     if isinstance(error, asyncpg.DiskFullError):
         return ConfigError(f"The disk of {name} is full: add space, then run the same command again.")
-    text = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return Unavailable(f"{name} does not answer: {text}. Run the same command again: it goes on.", retry_after=5)
+    return Unavailable(
+        f"{name} does not answer: {first_line(error)}. Run the same command again: it goes on.", retry_after=5
+    )
 
 
 def _names(columns: Sequence[str]) -> str:
@@ -115,7 +117,7 @@ class PostgresWriting:
         except _OF_A_ROW as error:
             if len(rows) == 1:
                 raise InvalidInput(
-                    f"PostgreSQL cannot hold the row {row_name(table, rows[0])} ({str(error).splitlines()[0][:200]}): "
+                    f"PostgreSQL cannot hold the row {row_name(table, rows[0])} ({first_line(error)}): "
                     "mend it on the side that is left, then run the same command again."
                 ) from error
             # Half of a page, and half of that: the one row at fault is named.

@@ -17,7 +17,7 @@ from typing import Any, Final
 from app.errors import Conflict, TrellisError, Unavailable
 from app.ids import new_id
 from app.promotion.compare import Verified
-from app.promotion.moving import COPIED, Moving
+from app.promotion.moving import COPIED, Moving, noted
 from app.promotion.report import KEPT, Report
 from app.promotion.side import FINISHED, Gate, Side
 from app.promotion.steps import Context, Step, StepReport
@@ -148,17 +148,16 @@ class Promotion:
         async with self._target.writing() as writing:
             await writing.note(SWITCHED, {"tables": tables, "switch_s": switch_s})
 
-    def _remember(self, noted: Mapping[str, Any]) -> None:
+    def _remember(self, switched: Mapping[str, Any]) -> None:
         """What an earlier run verified, which ended before it could say so."""
-        self._moving.comparison.verified = tuple(Verified(**table) for table in noted["tables"])
-        self._switch_s = noted["switch_s"]
+        self._moving.comparison.verified = tuple(Verified(**table) for table in switched["tables"])
+        self._switch_s = switched["switch_s"]
 
     async def _finish_switch(self) -> None:
         """The source is closed for good and all is verified."""
-        whole = {"done": [table.name for table in self._tables], "table": None, "after": None}
         async with self._source.writing() as writing:
             # On the way back, it has every row as of now.
-            await writing.note(COPIED, whole)
+            await writing.note(COPIED, noted(table.name for table in self._tables))
         async with self._target.writing() as writing:
             await writing.hand_over_jobs()
         await self._target.open_writes()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from rich.console import Console
@@ -43,9 +43,10 @@ class Report:
     def failed(self) -> tuple[Finding, ...]:
         return tuple(finding for step in self.steps for finding in step.findings if not finding.passed)
 
-    def json(self) -> bytes:
+    def json(self, **more: Any) -> bytes:
+        """With `more` of what else there is to keep."""
         derived = {"rows": self.rows, "rows_per_s": round(self.rows_per_s), "passed": not self.failed}
-        return orjson.dumps({**asdict(self), **derived}, option=orjson.OPT_INDENT_2, default=str)
+        return orjson.dumps({**asdict(self), **derived, **more}, option=orjson.OPT_INDENT_2, default=str)
 
     def show(self, console: Console) -> None:
         console.print(_tables(self.tables))

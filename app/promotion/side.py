@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from app.errors import Conflict
 from app.promotion.tables import MovedTable
+
+T = TypeVar("T")
 
 Key = tuple[Any, ...]
 """A row's primary key: texts and integers."""
@@ -45,10 +47,10 @@ def another(name: str) -> Conflict:
     return Conflict(f"Another promotion from or to {name} is running: wait until it ends.")
 
 
-def parts(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """So many at a time."""
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 class Snapshot(Protocol):

@@ -35,7 +35,7 @@ async def look_at_target(
 
 def refuse(looks: Sequence[Look]) -> None:
     """Raises ConfigError with all that is not ok."""
-    faults = [f"{look.name}: {look.why} {look.todo}".strip() for look in looks if look.ok is False]
+    faults = [str(look) for look in looks if look.ok is False]
     if faults:
         raise ConfigError(f"The new side is not ready. {' '.join(faults)}")
 

@@ -20,6 +20,7 @@ from app.promotion.tables import MovedTable
 from app.settings import Settings
 from app.storage import roles, schema
 from app.storage.db import Database
+from app.storage.failures import first_line
 from app.storage.postgres import ServerPool
 from infra.phases import Phase
 from infra.pools import on_primary, plan
@@ -186,8 +187,8 @@ async def _answered() -> AsyncIterator[None]:
     try:
         yield
     except (DBAPIError, PostgresError, OSError) as error:
-        said = (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]
-        raise Unavailable(f"{type(error).__name__}: {said[:200]}.", retry_after=5) from error
+        said = first_line(getattr(error, "orig", None) or error)
+        raise Unavailable(f"{type(error).__name__}: {said}.", retry_after=5) from error
 
 
 async def _holds(session: AsyncSession, table: MovedTable) -> bool:

@@ -1,6 +1,6 @@
 """The new side's vector index, made from the copied rows: everything in it derives from them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final
@@ -12,6 +12,7 @@ from app.container.index import Index
 from app.errors import ConfigError, TrellisError, Unavailable
 from app.knowledge.base import Chunk, Namespace
 from app.knowledge.models import ChunkRow, Document, KnowledgeIndex
+from app.promotion.side import parts
 from app.promotion.steps import Context, Finding, StepReport
 
 NAME: Final = "vectors"
@@ -73,7 +74,7 @@ class VectorFill:
         filled = Filled()
         told(total - left, total)
         for namespace, chunks in wanted.items():
-            for part in _parts(lacking[namespace]):
+            for part in parts(lacking[namespace], EMBEDDED_AT_ONCE):
                 filled += Filled(embedded=await self._embed(namespace, part))
                 left -= len(part)
                 told(total - left, total)
@@ -127,7 +128,7 @@ class VectorFill:
 
     async def _take_out(self, namespace: Namespace, wanted: Held) -> Filled:
         strangers = sorted(self._held[namespace] - wanted)
-        for part in _parts(strangers):
+        for part in parts(strangers, EMBEDDED_AT_ONCE):
             await self._index.store.delete_chunks(namespace, part)
         self._held[namespace] &= wanted
         return Filled(removed=len(strangers))
@@ -209,10 +210,6 @@ async def _chunks(session: AsyncSession, namespace: Namespace, ids: Sequence[str
     query = select(*columns, ChunkRow.text, Document.tags).join(Document)
     rows = await session.execute(query.where(ChunkRow.id.in_(ids), *_evidence(namespace)))
     return [Chunk(**{**row, "tags": tuple(row["tags"])}) for row in rows.mappings()]
-
-
-def _parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(ids), EMBEDDED_AT_ONCE))
 
 
 def _figures(filled: Filled, seconds: float) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from app.errors import ConfigError
 from app.principal import EVERY_TENANT
 from app.storage.marks import LocalMarks, WriteMarks
 from app.storage.moved import tell_moved
+from app.storage.pools import Waited, timed_pool
 from app.storage.postgres import ServerPool, beginning, open_engine, position
 from app.storage.replicas import ReadAt, Replicas
 from app.storage.sqlite import OneTripConnection
@@ -54,9 +55,10 @@ def _begin_deferred(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def _sqlite_engine(url: str, *, writes: bool, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(url: str, waited: Waited, *, writes: bool, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
+        poolclass=timed_pool(waited),
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,
@@ -84,6 +86,7 @@ class Database:
         reader_url: a replica, or an address of several. A tenant's reads go there where its own last write has come.
         marks: how far each tenant wrote, as all processes know it; without it, what this process knows.
         told: hears where each read of a tenant goes where there is a replica.
+        waited: hears the seconds that each connection was waited for.
     """
 
     def __init__(
@@ -94,16 +97,17 @@ class Database:
         pool: ServerPool | None = None,
         marks: WriteMarks | None = None,
         told: Callable[[ReadAt], None] = lambda _where: None,
+        waited: Waited = lambda _seconds: None,
     ) -> None:
         pool = pool or ServerPool()
         self.dialect = make_url(url).get_backend_name()
         self._replicas: Replicas | None = None
         if self.dialect == "sqlite":
-            self.writer = _sqlite_engine(url, writes=True, pool_size=1)
-            self.reader = _sqlite_engine(url, writes=False, pool_size=pool.size)
+            self.writer = _sqlite_engine(url, waited, writes=True, pool_size=1)
+            self.reader = _sqlite_engine(url, waited, writes=False, pool_size=pool.size)
         elif self.dialect == "postgresql":
-            self.writer = open_engine(url, pool)
-            self.reader = open_engine(reader_url, pool) if reader_url else self.writer
+            self.writer = open_engine(url, pool, waited)
+            self.reader = open_engine(reader_url, pool, waited) if reader_url else self.writer
         else:
             raise ConfigError(
                 f"TRELLIS_DATABASE_URL names '{self.dialect}': use sqlite+aiosqlite or postgresql+asyncpg."
@@ -128,13 +132,9 @@ class Database:
             event.listen(kind, "after_begin", begin)
         return async_sessionmaker(engine, expire_on_commit=False, sync_session_class=kind)
 
-    @asynccontextmanager
-    async def transaction(self, tenant: str) -> AsyncIterator[AsyncSession]:
-        """Commits at the end of the block; rolls back on an exception. Raises ValueError for no tenant."""
-        if not tenant:
-            raise ValueError("a transaction without a tenant")
-        async with self._writing(tenant, (tenant,)) as session:
-            yield session
+    def transaction(self, tenant: str) -> AbstractAsyncContextManager[AsyncSession]:
+        """Commits at the end of the block; rolls back on an exception. Its start raises ValueError for no tenant."""
+        return self.transaction_of((tenant,))
 
     @asynccontextmanager
     async def transaction_of(self, tenants: Collection[str]) -> AsyncIterator[AsyncSession]:
@@ -142,12 +142,7 @@ class Database:
         whose = frozenset(tenants)
         if not whose or "" in whose:
             raise ValueError("a transaction without a tenant")
-        async with self._writing(next(iter(whose)) if len(whose) == 1 else EVERY_TENANT, whose) as session:
-            yield session
-
-    @asynccontextmanager
-    async def _writing(self, scope: str, tenants: Collection[str]) -> AsyncIterator[AsyncSession]:
-        """Rows of `scope`; the last write of each of `tenants`."""
+        scope = next(iter(whose)) if len(whose) == 1 else EVERY_TENANT
         session = self._write_sessions(info={"tenant": scope})
         through, told = False, None
         try:
@@ -157,7 +152,7 @@ class Database:
         finally:
             # Also where the commit's answer did not come: it may have been carried out.
             if through and self._replicas is not None and written(session).wrote:
-                told = self._replicas.committed(tenants, written(session).position)
+                told = self._replicas.committed(whose, written(session).position)
         if told is not None:
             await asyncio.shield(told)
 

@@ -7,6 +7,8 @@ from app.errors import Retryable, Unavailable
 
 AGAIN_S = 2.0
 FULL_AGAIN_S = 30.0
+NOT_ALLOWED = "42501"
+"""PostgreSQL's insufficient_privilege."""
 _FULL = frozenset({"SQLITE_FULL", "53100"})
 # PostgreSQL, "Appendix A. Error Codes": connections, resources, shutdown and start, a standby that was the primary,
 # conflicts that a repeat resolves.
@@ -57,6 +59,11 @@ def is_away(error: BaseException) -> bool:
 
 def _away() -> Unavailable:
     return Unavailable("The database does not answer at the moment: try again.", retry_after=AGAIN_S)
+
+
+def first_line(error: BaseException | None) -> str:
+    """What an error says, short enough for a sentence; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def sqlstate(error: DBAPIError) -> str:

@@ -1,10 +1,13 @@
 """How far a tenant wrote, for its reads not to go back behind it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.ids import new_id
 from app.principal import EVERY_TENANT
+
+TIMELINE_BITS: Final = 64
+"""A position has that many bits for bytes since the log's beginning, and above them the log's timeline."""
 
 
 class MarksAway(Exception):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.errors import ConfigError, Unavailable
-from app.storage.failures import sqlstate
+from app.storage.failures import NOT_ALLOWED, first_line, sqlstate
 from app.storage.programs import accepts
 from app.storage.revisions import BASE, HEAD, Revisions, Step, apply
 
@@ -25,7 +25,6 @@ ONE_MIGRATOR = int.from_bytes(b"Trellis")
 """The key of the advisory lock on PostgreSQL: a session's, so that it ends with a migrator that is killed."""
 # PostgreSQL: lock_not_available, deadlock_detected.
 _NOT_GOT = frozenset({"55P03", "40P01", "SQLITE_BUSY"})
-_NOT_ALLOWED = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,7 @@ async def _applied(connection: AsyncConnection, step: Step) -> bool:
             return False
         if isinstance(error, IntegrityError):
             raise ConfigError(
-                f"Stored rows break a rule that revision {step} brings: {_first_line(error)}. The schema is "
+                f"Stored rows break a rule that revision {step} brings: {first_line(error.orig)}. The schema is "
                 f"{step.before or 'none'}: mend the rows, then run the command again."
             ) from error
         raise
@@ -214,10 +213,6 @@ def clear(engine: AsyncEngine) -> Iterator[None]:
         raise _explained(engine, error) from error
 
 
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).splitlines()[0][:200]
-
-
 def _explained(engine: AsyncEngine, error: DBAPIError) -> ConfigError | Unavailable:
     where = engine.url.render_as_string(hide_password=True)
     text = str(error.orig)
@@ -231,8 +226,8 @@ def _explained(engine: AsyncEngine, error: DBAPIError) -> ConfigError | Unavaila
         )
     if "disk is full" in text:
         return ConfigError(f"The disk of {engine.url.database} is full: free some space.")
-    if sqlstate(error) == _NOT_ALLOWED:
+    if sqlstate(error) == NOT_ALLOWED:
         return ConfigError(
             f"The login {engine.url.username} may not do that: set TRELLIS_DATABASE_OWNER_URL to the owner's address."
         )
-    return Unavailable(f"The database {where} does not answer: {_first_line(error)}.", retry_after=5)
+    return Unavailable(f"The database {where} does not answer: {first_line(error.orig)}.", retry_after=5)

@@ -11,7 +11,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.errors import ConfigError
+from app.storage.marks import TIMELINE_BITS
 from app.storage.moved import tell_moved
+from app.storage.pools import Waited, timed_pool
 
 TENANT = "trellis.tenant"
 """The setting of a transaction that the row policies compare a row's tenant with."""
@@ -30,7 +32,6 @@ _POSITION = (
     "SELECT pg_walfile_name(at), at FROM (SELECT CASE current_setting('synchronous_commit') "
     "WHEN 'off' THEN pg_current_wal_insert_lsn() ELSE pg_current_wal_flush_lsn() END AS at) AS position"
 )
-_TIMELINE_BITS = 64
 # A server that was promoted has a log of its own. A standby learns of a new timeline at its next checkpoint.
 _REPLAYED = text(
     "SELECT pg_is_in_recovery(), "
@@ -96,7 +97,7 @@ class TenantConnection(asyncpg.Connection):  # type: ignore[misc]
         return status
 
 
-def open_engine(url: str, pool: ServerPool) -> AsyncEngine:
+def open_engine(url: str, pool: ServerPool, waited: Waited) -> AsyncEngine:
     """A pool of connections, opened as they are needed. Parameters stay out of error texts: people wrote them."""
     connect_args: dict[str, Any] = {
         "async_creator_fn": _connect,
@@ -107,7 +108,12 @@ def open_engine(url: str, pool: ServerPool) -> AsyncEngine:
     if pool.pooled:
         connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
     engine = create_async_engine(
-        url, pool_size=pool.size, max_overflow=0, hide_parameters=True, connect_args=connect_args
+        url,
+        poolclass=timed_pool(waited),
+        pool_size=pool.size,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args=connect_args,
     )
     event.listen(engine.sync_engine, "checkout", _take)
     event.listen(engine.sync_engine, "handle_error", _leave_standby)
@@ -180,7 +186,7 @@ async def replayed(connection: Any, *, at_least: int) -> bool:
 
     Raises NotAStandby: what such a server has, positions of the primary's log do not say.
     """
-    timeline, at = divmod(at_least, 1 << _TIMELINE_BITS)
+    timeline, at = divmod(at_least, 1 << TIMELINE_BITS)
     standby, there = (await connection.execute(_REPLAYED, {"timeline": timeline, "at": at})).one()
     if not standby:
         raise NotAStandby
@@ -207,4 +213,4 @@ async def tell_position(driver: Any) -> int:
     await driver.copy_from_query(_POSITION, output=take, timeout=CONNECT_S)
     file, at = answer.decode().split()
     high, low = at.split("/")
-    return (int(file[:8], 16) << _TIMELINE_BITS) | (int(high, 16) << 32) | int(low, 16)
+    return (int(file[:8], 16) << TIMELINE_BITS) | (int(high, 16) << 32) | int(low, 16)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.errors import ConfigError
+from app.storage.failures import NOT_ALLOWED, sqlstate
 
 APP_ROLE = "trellis_app"
 SCHEMAS = ("public", "dbos")
@@ -59,7 +60,7 @@ async def _allowed(connection: AsyncConnection, statement: str) -> None:
     try:
         await connection.execute(text(statement))
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != "42501":
+        if sqlstate(error) != NOT_ALLOWED:
             raise
         raise ConfigError(
             f"The database login '{connection.engine.url.username}' may not manage roles: "
@@ -74,12 +75,10 @@ async def _grant_tables(connection: AsyncConnection) -> None:
         ):
             continue
         await connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {APP_ROLE}"))
-        for statement in (await connection.scalars(_GRANTS, {"schema": schema, "read_only": list(_READ_ONLY)})).all():
-            await connection.execute(text(statement))
-        for statement in (
-            await connection.scalars(_TAKEN_BACK, {"schema": schema, "read_only": list(_READ_ONLY)})
-        ).all():
-            await connection.execute(text(statement))
+        for query in (_GRANTS, _TAKEN_BACK):
+            found = await connection.scalars(query, {"schema": schema, "read_only": list(_READ_ONLY)})
+            for statement in found.all():
+                await connection.execute(text(statement))
         for what in ("SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE, SELECT ON SEQUENCES", "EXECUTE ON FUNCTIONS"):
             future = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {what} TO {APP_ROLE}"
             await connection.execute(text(future))

@@ -16,6 +16,10 @@ from opentelemetry import trace
 from structlog.typing import Processor
 
 Scrub = Callable[[Any], Any]
+Counted = Callable[[str], None]
+"""Hears the level of each line that is written."""
+Reported = Callable[[Exception, str], None]
+"""Hears of an error that nobody foresaw, and where it came up."""
 
 # Libraries that bring handlers of their own, which would print a line twice and past the mask.
 _WITH_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos", "sqlalchemy", "alembic")
@@ -35,7 +39,15 @@ _AT_LEAST = {
 }
 
 
-def configure_logs(*, as_json: bool, level: str, scrub: Scrub, stream: TextIO | None = None) -> None:
+def configure_logs(
+    *,
+    as_json: bool,
+    level: str,
+    scrub: Scrub,
+    stream: TextIO | None = None,
+    counted: Counted = lambda _level: None,
+    reported: Reported = lambda _error, _where: None,
+) -> None:
     """Sets the process's logging; may be called again.
 
     Args:
@@ -43,12 +55,14 @@ def configure_logs(*, as_json: bool, level: str, scrub: Scrub, stream: TextIO | 
         level: DEBUG, INFO, WARNING or ERROR.
         scrub: masks personal data and secrets in a value of any depth (`governance.privacy.scrub`).
         stream: where to; standard error where none is given, so that a command's own output stays clean.
+        counted: hears the level of each line.
+        reported: is told of each error that a line of level error or above carries, and where it came up.
     """
     out = stream or sys.stderr
     structlog.configure(
-        processors=[*_processors(scrub), _render_json if as_json else _console(out)],
+        processors=[*_processors(scrub, counted, reported), _render_json if as_json else _console(out)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(out))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(out))),
         cache_logger_on_first_use=as_json,
     )
     _route_standard_library(level)
@@ -69,21 +83,39 @@ class _Unfailing:
             self._stream.flush()
 
 
-def _processors(scrub: Scrub) -> list[Processor]:
+def _processors(scrub: Scrub, counted: Counted, reported: Reported) -> list[Processor]:
     def masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         fields: MutableMapping[str, Any] = scrub(event)
         return fields
 
+    def count(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        counted(event["level"])
+        return event
+
     return [
         structlog.contextvars.merge_contextvars,
+        _telling(reported),
         # Text, without the frames' local variables: those hold what people wrote.
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         masked,
         _add_trace,
         structlog.processors.add_log_level,
+        count,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+
+
+def _telling(reported: Reported) -> Processor:
+    def tell(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if method in ("error", "critical") and event.get("exc_info"):
+            given = event["exc_info"]
+            error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+            if isinstance(error, Exception):
+                reported(error, str(event.get("job") or event.get("logger") or event.get("event")))
+        return event
+
+    return tell
 
 
 def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -6,115 +6,76 @@ spec names; ids of tenants, users, leads or requests are never labels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-PREFIX = "trellis_"
+from app.telemetry.specs import (
+    AGENT,
+    BREAKER,
+    CACHE,
+    CALL_BUCKETS,
+    GAP_BUCKETS,
+    JOB,
+    JOB_BUCKETS,
+    LATENCY_BUCKETS,
+    METHOD,
+    MODEL_ROUTE,
+    OWN_BUCKETS,
+    PACK,
+    PREFIX,
+    PROVIDER,
+    QUEUE,
+    ROUTE,
+    SHARE_BUCKETS,
+    STATUSES,
+    STEP_BUCKETS,
+    TEAM,
+    TOKEN_BUCKETS,
+    TOOL,
+    WAIT_BUCKETS,
+    Kind,
+    Label,
+    MetricSpec,
+    counter,
+    gauge,
+    histogram,
+)
 
+MODEL_OUTCOMES = ("ok", "error", "timeout", "rate_limited", "cancelled")
+JOB_OUTCOMES = ("done", "failed", "cancelled")
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
-class Kind(StrEnum):
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A label and what bounds its values: `values` lists them, or `source` says where the bounded set is declared."""
-
-    name: str
-    values: tuple[str, ...] = ()
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """One metric.
-
-    `name` is the exposed name (a counter's has `_total`; a histogram's series add `_bucket`, `_sum`, `_count`).
-    `unit` is the base unit that the name ends in, empty for a plain count or state.
-    """
-
-    attribute: str
-    name: str
-    kind: Kind
-    unit: str
-    help: str
-    labels: tuple[Label, ...] = ()
-    buckets: tuple[float, ...] = ()
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return tuple(label.name for label in self.labels)
-
-    def build(self, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
-        """Registers the metric; raises ValueError where the registry already holds its name."""
-        if self.kind is Kind.HISTOGRAM:
-            return Histogram(self.name, self.help, self.label_names, registry=registry, buckets=self.buckets)
-        if self.kind is Kind.GAUGE:
-            return Gauge(self.name, self.help, self.label_names, registry=registry)
-        return Counter(self.name, self.help, self.label_names, registry=registry)
-
-
-# Every latency target of every phase (0.1, 0.3, 0.5, 1, 2, 3 s) is a bucket's edge, so that a share "within
-# the target" is read off exactly and never interpolated.
-OWN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
-LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
-CALL_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0)
-JOB_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-WAIT_BUCKETS = (0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 259200.0)
-GAP_BUCKETS = (0.0, 1e-6, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-STEP_BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
-
-ROUTE = Label("route", source="path templates of the API, and 'unmatched'")
-METHOD = Label("method", ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"))
-PROVIDER = Label("provider", source="model providers of the settings")
-MODEL_ROUTE = Label("route", source="model routes of the settings")
-TOOL = Label("tool", source="tools that packs register, and 'unknown' for a name that a model made up")
-QUEUE = Label("queue", source="queues that packs register")
-JOB = Label("job", source="jobs that packs register")
-AGENT = Label("agent", source="agent specs that packs declare")
-TEAM = Label("team", source="teams that app/packs/teams/teams.yaml names")
-PACK = Label("pack", source="folders of app/packs")
-CACHE = Label("cache", ("models", "answers", "semantic", "embeddings", "retrieval"))
-
-
-STATUSES = ("queued", "processing", "ready", "failed")
-
-
-def _counter(attribute: str, help: str, *labels: Label, unit: str = "") -> MetricSpec:
-    return MetricSpec(attribute, f"{PREFIX}{attribute}_total", Kind.COUNTER, unit, help, labels)
-
-
-def _gauge(attribute: str, help: str, *labels: Label, unit: str = "") -> MetricSpec:
-    return MetricSpec(attribute, f"{PREFIX}{attribute}", Kind.GAUGE, unit, help, labels)
-
-
-def _histogram(
-    attribute: str, help: str, *labels: Label, buckets: tuple[float, ...], unit: str = "seconds"
-) -> MetricSpec:
-    return MetricSpec(attribute, f"{PREFIX}{attribute}", Kind.HISTOGRAM, unit, help, labels, buckets)
-
+__all__ = [
+    "CATALOGUE",
+    "JOB_OUTCOMES",
+    "LEVELS",
+    "MODEL_OUTCOMES",
+    "PREFIX",
+    "Kind",
+    "Label",
+    "MetricSpec",
+    "Metrics",
+    "foreign_label_values",
+]
 
 _HTTP = (
-    _counter(
+    counter(
         "http_requests",
         "Requests answered, by route template and class of status.",
         ROUTE,
         METHOD,
         Label("status_class", ("1xx", "2xx", "3xx", "4xx", "5xx")),
     ),
-    _histogram(
+    histogram(
         "http_request_duration_seconds",
         "Time from a request's first byte read to its answer's last byte sent.",
         ROUTE,
         METHOD,
         buckets=LATENCY_BUCKETS,
+        exemplars=True,
     ),
-    _gauge("http_in_flight", "Requests being answered now."),
-    _counter(
+    gauge("http_in_flight", "Requests being answered now."),
+    counter(
         "rate_limited",
         "Requests refused by a rate limit, by the key's tier.",
         Label("tier", ("free", "standard", "pro", "anonymous")),
@@ -122,66 +83,96 @@ _HTTP = (
 )
 
 _STORES = (
-    _counter(
+    counter(
         "database_reads",
         "A tenant's reads where there are replicas: whether a replica had the tenant's last write, or why the writer "
         "was asked.",
         Label("where", ("replica", "writer_replica_behind", "writer_position_unknown", "writer_replica_away")),
     ),
-    _gauge(
+    gauge(
         "part_up",
         "1 where a part of the process was well when its readiness was last looked at, else 0.",
         Label("part", source="parts of app/container/parts.py, and 'sample'"),
     ),
 )
 
+_PROCESS = (
+    counter("log_events", "Lines logged, by their level.", Label("level", LEVELS)),
+    counter("spans", "Spans that left the process, or did not.", Label("result", ("exported", "dropped", "failed"))),
+    counter("metric_pushes", "Pushes of all metrics to the collector.", Label("result", ("done", "failed"))),
+    histogram(
+        "event_loop_lag_seconds",
+        "How much later than it asked to be woken a task of the event loop woke.",
+        buckets=OWN_BUCKETS,
+    ),
+    gauge(
+        "database_connections",
+        "Connections of the app's own pools.",
+        Label("pool", ("writer", "reader")),
+        Label("state", ("in_use", "idle")),
+    ),
+    histogram(
+        "database_connection_wait_seconds", "Time that a task waited for a connection of a pool.", buckets=OWN_BUCKETS
+    ),
+)
+
 _MODEL = (
-    _histogram(
+    histogram(
         "model_call_duration_seconds",
         "Time of one call to a model provider.",
         PROVIDER,
         MODEL_ROUTE,
-        Label("outcome", ("ok", "error", "timeout", "rate_limited", "cancelled")),
+        Label("outcome", MODEL_OUTCOMES),
         buckets=CALL_BUCKETS,
+        exemplars=True,
     ),
-    _histogram(
+    histogram(
         "model_first_token_seconds",
         "Time from a streamed model call's start to the first piece of its answer.",
         PROVIDER,
         MODEL_ROUTE,
         buckets=CALL_BUCKETS,
     ),
-    _counter(
+    counter(
         "model_tokens",
         "Tokens of model calls.",
         PROVIDER,
         Label("direction", ("input", "output", "cached")),
         unit="tokens",
     ),
-    _counter("model_cost_usd", "Cost of model calls in US dollars, by the price list.", PROVIDER, unit="usd"),
-    _counter("model_fallbacks", "Calls that went on to the next provider of their route.", MODEL_ROUTE),
-    _counter(
+    histogram(
+        "model_call_tokens",
+        "Tokens of one model call.",
+        PROVIDER,
+        Label("direction", ("input", "output")),
+        buckets=TOKEN_BUCKETS,
+        unit="tokens",
+    ),
+    counter("model_cost_usd", "Cost of model calls in US dollars, by the price list.", PROVIDER, unit="usd"),
+    counter("model_fallbacks", "Calls that went on to the next provider of their route.", MODEL_ROUTE),
+    counter(
         "model_retries",
         "Failed model calls that were worth another attempt, by whether the provider's retry budget had one left.",
         PROVIDER,
         Label("result", ("made", "withheld")),
     ),
-    _gauge(
+    gauge(
         "breaker_state",
         "State of a circuit breaker: 0 closed, 1 half open, 2 open.",
-        Label("name", source="model providers and tools, one breaker each"),
+        BREAKER,
     ),
+    counter("breaker_opened", "Times that a circuit breaker opened.", BREAKER),
 )
 
 _TOOLS = (
-    _counter(
+    counter(
         "tool_calls",
         "Tool calls by how they ended.",
         TOOL,
         Label("outcome", ("done", "failed", "denied", "waiting_approval", "parked", "skipped")),
     ),
-    _histogram("tool_duration_seconds", "Time of one tool call, retries included.", TOOL, buckets=CALL_BUCKETS),
-    _counter(
+    histogram("tool_duration_seconds", "Time of one tool call, retries included.", TOOL, buckets=CALL_BUCKETS),
+    counter(
         "mcp_calls",
         "Calls of tools by MCP: of mounted servers by us, of ours (server 'trellis') by other agents.",
         Label("server", source="servers of TRELLIS_MCP_SERVERS_FILE, and 'trellis'"),
@@ -194,34 +185,35 @@ _TOOLS = (
             ),
         ),
     ),
-    _histogram(
+    histogram(
         "mcp_call_duration_seconds",
         "Time of one call of a tool by MCP.",
         Label("server", source="servers of TRELLIS_MCP_SERVERS_FILE, and 'trellis'"),
         buckets=CALL_BUCKETS,
     ),
-    _gauge("effects_parked", "Tool effects of unknown fate that wait for a person."),
-    _gauge("approvals_pending", "Tool calls that wait for a person's approval."),
+    gauge("effects_parked", "Tool effects of unknown fate that wait for a person."),
+    gauge("approvals_pending", "Tool calls that wait for a person's approval."),
 )
 
 _AGENT = (
-    _counter(
+    counter(
         "budget_refusals",
         "Runs refused because a budget was spent, by whose budget it was.",
         Label("scope", ("request", "tenant")),
     ),
-    _histogram("agent_steps", "Model turns of one agent run.", buckets=STEP_BUCKETS, unit="steps"),
-    _histogram(
+    histogram("agent_steps", "Model turns of one agent run.", buckets=STEP_BUCKETS, unit="steps"),
+    histogram(
         "agent_run_duration_seconds",
         "Time of one agent run, model and tools included.",
         AGENT,
         Label("outcome", ("done", "failed", "refused", "timeout", "cancelled")),
         buckets=CALL_BUCKETS,
+        exemplars=True,
     ),
 )
 
 _CACHES = (
-    _counter(
+    counter(
         "cache_requests",
         "Look-ups in a cache by where they ended: in process (l1), in Redis (l2) or in neither; 'shared' joined a call "
         "that was under way, 'bypass' could not be answered from a cache, 'off' found it switched off.",
@@ -229,11 +221,11 @@ _CACHES = (
         Label("tier", ("l1", "l2", "none")),
         Label("result", ("hit", "miss", "shared", "bypass", "off")),
     ),
-    _gauge("cache_entries", "Entries that this process keeps.", CACHE),
-    _gauge("cache_bytes", "Bytes that this process's entries take.", CACHE, unit="bytes"),
-    _counter("cache_saved_usd", "Cost in US dollars of the model calls that a cache spared.", CACHE, unit="usd"),
-    _gauge("redis_away", "Nodes of Redis that this process leaves alone for a moment because they did not answer."),
-    _counter(
+    gauge("cache_entries", "Entries that this process keeps.", CACHE),
+    gauge("cache_bytes", "Bytes that this process's entries take.", CACHE, unit="bytes"),
+    counter("cache_saved_usd", "Cost in US dollars of the model calls that a cache spared.", CACHE, unit="usd"),
+    gauge("redis_away", "Nodes of Redis that this process leaves alone for a moment because they did not answer."),
+    counter(
         "redis_fallbacks",
         "What was done without Redis while it was away: a look-up in a cache missed or a drop is owed (cache), a "
         "request was counted by this process alone (limiter), a turn went on without the earlier ones or was not kept "
@@ -243,29 +235,56 @@ _CACHES = (
 )
 
 _KNOWLEDGE = (
-    _histogram("retrieval_duration_seconds", "Time of one retrieval, cache included.", buckets=LATENCY_BUCKETS),
-    _counter(
+    histogram(
+        "retrieval_score", "Score of the best chunk of a retrieval, from 0 to 1.", buckets=SHARE_BUCKETS, unit=""
+    ),
+    histogram("retrieval_duration_seconds", "Time of one retrieval, cache included.", buckets=LATENCY_BUCKETS),
+    counter(
         "retrieval_requests",
         "Retrievals by what they found.",
         Label("result", ("found", "empty", "error")),
     ),
-    _gauge("documents", "Documents of all bots, by how far they are.", Label("status", STATUSES)),
-    _counter(
+    gauge("documents", "Documents of all bots, by how far they are.", Label("status", STATUSES)),
+    counter(
         "ingest_documents",
         "Documents taken into an index, by how it ended; 'overtaken' made room for newer content or a deletion.",
         Label("outcome", ("ready", "unchanged", "overtaken", "failed")),
     ),
-    _counter("ingest_chunks", "Chunks embedded and stored."),
-    _histogram(
+    counter("ingest_chunks", "Chunks embedded and stored."),
+    histogram(
         "ingest_duration_seconds", "Time to take one document in, reading its file included.", buckets=JOB_BUCKETS
     ),
-    _counter("quarantined_chunks", "Chunks kept out of evidence because they carry instructions to the agent."),
+    counter("quarantined_chunks", "Chunks kept out of evidence because they carry instructions to the agent."),
 )
 
 _DECISIONS = (
-    _counter("decisions", "Decisions made.", PACK, Label("action", source="actions that the pack declares")),
-    _histogram("decision_duration_seconds", "Time of one decision, all included.", PACK, buckets=CALL_BUCKETS),
-    _histogram(
+    histogram(
+        "time_to_answer_seconds",
+        "Time from a question, or the start of a decision, to its answer: all of it, or its first piece where it is "
+        "streamed. What the phase promises.",
+        PACK,
+        Label("way", ("whole", "first_piece")),
+        buckets=CALL_BUCKETS,
+        exemplars=True,
+    ),
+    counter(
+        "run_cost_usd",
+        "Cost in US dollars of the model calls of a pack, failed ones included. Cost per lead: its increase over that "
+        "of trellis_decisions_total, both of the pack 'leads'.",
+        PACK,
+        unit="usd",
+    ),
+    histogram("decision_confidence", "How sure decisions were, from 0 to 1.", PACK, buckets=SHARE_BUCKETS, unit=""),
+    counter(
+        "decision_reviews",
+        "Decisions that a person judged, or whose write a person approved or rejected. Decision accuracy: the share "
+        "that was right.",
+        PACK,
+        Label("verdict", ("right", "wrong")),
+    ),
+    counter("decisions", "Decisions made.", PACK, Label("action", source="actions that the pack declares")),
+    histogram("decision_duration_seconds", "Time of one decision, all included.", PACK, buckets=CALL_BUCKETS),
+    histogram(
         "own_share_seconds",
         "Time of one decision without its model calls: our own share.",
         PACK,
@@ -274,7 +293,7 @@ _DECISIONS = (
 )
 
 _CONVERSATION = (
-    _counter(
+    counter(
         "answers",
         "Turns of conversations by how they ended, and by the cache that gave the answer; 'shared' joined a turn that "
         "was under way.",
@@ -282,13 +301,14 @@ _CONVERSATION = (
         Label("outcome", ("answered", "refused", "failed", "cancelled")),
         Label("cache", ("none", "exact", "semantic", "shared")),
     ),
-    _counter(
+    counter(
         "answer_feedback",
-        "Answers that a user judged for the first time.",
+        "Answers that their reader judged for the first time, and what leads said of theirs (4 or 5 of 5 is helpful). "
+        "CSAT: the share that was helpful.",
         PACK,
         Label("helpful", ("true", "false")),
     ),
-    _histogram(
+    histogram(
         "answer_first_token_seconds",
         "Time from a question to the first piece of its answer, where no exact answer was kept.",
         PACK,
@@ -297,94 +317,99 @@ _CONVERSATION = (
 )
 
 _JOBS = (
-    _gauge("jobs_queue_depth", "Jobs waiting in a queue.", QUEUE),
-    _gauge("jobs_oldest_age_seconds", "Age of the oldest job waiting in a queue.", QUEUE, unit="seconds"),
-    _counter("jobs_finished", "Jobs that ended.", JOB, Label("outcome", ("done", "failed", "cancelled"))),
-    _histogram("job_duration_seconds", "Time of one job from its start to its end.", JOB, buckets=JOB_BUCKETS),
+    gauge("jobs_queue_depth", "Jobs waiting in a queue.", QUEUE),
+    gauge("jobs_oldest_age_seconds", "Age of the oldest job waiting in a queue.", QUEUE, unit="seconds"),
+    counter("jobs_finished", "Jobs that ended.", JOB, Label("outcome", JOB_OUTCOMES)),
+    histogram(
+        "job_duration_seconds", "Time of one job from its start to its end.", JOB, buckets=JOB_BUCKETS, exemplars=True
+    ),
 )
 
 _TOPIC = Label("topic", source="the topics that packs declare (app.messages.base.Topic)")
 _MESSAGES = (
-    _counter(
+    counter(
         "messages", "Messages from agent to agent.", _TOPIC, Label("outcome", ("answered", "failed", "unanswered"))
     ),
-    _histogram(
-        "message_duration_seconds", "Time from asking another agent to its answer.", _TOPIC, buckets=JOB_BUCKETS
-    ),
+    histogram("message_duration_seconds", "Time from asking another agent to its answer.", _TOPIC, buckets=JOB_BUCKETS),
 )
 
 _BUSINESS = (
-    _counter(
+    histogram("lead_score", "Scores of leads, from 0 to 1.", buckets=SHARE_BUCKETS, unit=""),
+    counter(
         "leads_received",
         "Leads taken in, by how they came in touch.",
         Label("source", ("web_form", "email", "event", "referral", "partner", "import")),
     ),
-    _counter("lead_outcomes", "Outcomes reported.", Label("kind", source="outcome kinds of app/packs/leads")),
-    _histogram(
+    counter(
+        "lead_outcomes",
+        "Outcomes reported. Conversion: the share that converted.",
+        Label("kind", ("converted", "lost")),
+    ),
+    histogram(
         "first_response_seconds",
-        "Time from a lead's arrival to the first answer sent to it.",
+        "Time from a lead's arrival to the first answer sent to it: the time to first response.",
         buckets=WAIT_BUCKETS,
     ),
-    _counter(
+    counter(
         "escalations",
-        "Escalations by a person's judgement of whether each was necessary.",
+        "Escalations by a person's judgement of whether each was necessary. Escalation precision: the share that was.",
         Label("necessary", ("true", "false")),
     ),
 )
 
 _TEAMS = (
-    _counter(
+    counter(
         "teams_questions",
         "Questions put to teams of agents, by how they ended; 'partial' was answered and says what is missing.",
         TEAM,
         Label("outcome", ("done", "partial", "failed", "refused", "unavailable", "cancelled")),
     ),
-    _counter(
+    counter(
         "teams_tasks",
         "Sub-questions that members of teams had, by how they ended.",
         Label("member", source="members that app/packs/teams/teams.yaml names"),
         Label("state", ("done", "failed", "timeout", "refused", "skipped")),
     ),
-    _counter(
+    counter(
         "teams_health_scores",
         "Health scores that were stored of clients, by what they came to.",
         Label("state", ("healthy", "watch", "at_risk")),
     ),
-    _counter(
+    counter(
         "teams_syncs",
         "Clients whose news were asked for, by where and how it ended.",
         Label("source", ("crm", "code")),
         Label("result", ("done", "failed")),
     ),
-    _histogram(
+    histogram(
         "teams_question_duration_seconds", "Time from a team's question to its answer.", TEAM, buckets=CALL_BUCKETS
     ),
 )
 
 _RUNS = (
-    _counter(
+    counter(
         "treatments_customers",
         "Customers that runs decided, by what came of it before any allocation.",
         Label("state", ("proposed", "none", "control", "set_aside")),
     ),
-    _histogram(
+    histogram(
         "treatments_chunk_duration_seconds",
         "Time of one chunk of customers, from its first question to its results.",
         buckets=JOB_BUCKETS,
     ),
-    _counter(
+    counter(
         "treatments_runs",
         "Runs of treatments that came into a state.",
         Label("state", ("queued", "running", "paused", "allocating", "done", "cancelled", "failed")),
     ),
-    _histogram(
+    histogram(
         "treatments_allocation_gap",
         "How far an allocation's score is from what no allocation can pass, as a share of the latter.",
         buckets=GAP_BUCKETS,
         unit="",
     ),
-    _histogram("treatments_allocation_seconds", "Time of the search for one allocation.", buckets=JOB_BUCKETS),
-    _counter(
+    histogram("treatments_allocation_seconds", "Time of the search for one allocation.", buckets=JOB_BUCKETS),
+    counter(
         "treatments_reservations",
         "Reservations of a treatment's unit that came into a state.",
         Label("state", ("held", "confirmed", "released", "expired")),
@@ -392,13 +417,13 @@ _RUNS = (
 )
 
 _RECOMMENDATION = (
-    _counter(
+    counter(
         "treatments_answers",
         "Customers by where their recommendation came from: an answer that was there, a model call, one after its "
         "batch was split, or a rule where there was nothing to ask.",
         Label("source", ("shared", "model", "split", "rule", "set_aside")),
     ),
-    _histogram(
+    histogram(
         "treatments_model_batch_size",
         "Profiles of customers in one model call.",
         buckets=(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 50.0, 100.0),
@@ -407,14 +432,14 @@ _RECOMMENDATION = (
 )
 
 _HOUSE = (
-    _counter("audit_entries", "Entries appended to the audit log."),
-    _gauge(
+    counter("audit_entries", "Entries appended to the audit log."),
+    gauge(
         "build_info",
         "Always 1; the labels say which build runs as which phase.",
         Label("version", source="the package's version"),
         Label("phase", source="infra/phases.py"),
     ),
-    _gauge(
+    gauge(
         "kill_switch",
         "1 where the switch stops its pack (or, named 'all', every pack).",
         Label("name", source="folders of app/packs, 'mcp' and 'all'"),
@@ -427,6 +452,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
     *_TOOLS,
     *_AGENT,
     *_STORES,
+    *_PROCESS,
     *_CACHES,
     *_KNOWLEDGE,
     *_DECISIONS,
@@ -453,13 +479,21 @@ class Metrics:
     rate_limited: Counter
     database_reads: Counter
     part_up: Gauge
+    log_events: Counter
+    spans: Counter
+    metric_pushes: Counter
+    event_loop_lag_seconds: Histogram
+    database_connections: Gauge
+    database_connection_wait_seconds: Histogram
     model_call_duration_seconds: Histogram
     model_first_token_seconds: Histogram
     model_tokens: Counter
+    model_call_tokens: Histogram
     model_cost_usd: Counter
     model_fallbacks: Counter
     model_retries: Counter
     breaker_state: Gauge
+    breaker_opened: Counter
     tool_calls: Counter
     tool_duration_seconds: Histogram
     mcp_calls: Counter
@@ -477,11 +511,16 @@ class Metrics:
     agent_run_duration_seconds: Histogram
     retrieval_duration_seconds: Histogram
     retrieval_requests: Counter
+    retrieval_score: Histogram
     documents: Gauge
     ingest_documents: Counter
     ingest_chunks: Counter
     ingest_duration_seconds: Histogram
     quarantined_chunks: Counter
+    time_to_answer_seconds: Histogram
+    run_cost_usd: Counter
+    decision_confidence: Histogram
+    decision_reviews: Counter
     decisions: Counter
     decision_duration_seconds: Histogram
     own_share_seconds: Histogram
@@ -494,6 +533,7 @@ class Metrics:
     job_duration_seconds: Histogram
     messages: Counter
     message_duration_seconds: Histogram
+    lead_score: Histogram
     leads_received: Counter
     lead_outcomes: Counter
     first_response_seconds: Histogram

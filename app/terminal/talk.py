@@ -1,6 +1,7 @@
 """The talk itself: a question and its answer, or many, until the person has had enough."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -9,6 +10,7 @@ from rich.prompt import Prompt
 
 from app.administration.events import Sent
 from app.errors import TrellisError
+from app.process import cancelled_by
 from app.terminal.client import ChatClient
 from app.terminal.screen import Screen, harmless
 
@@ -16,7 +18,7 @@ HELP = "/new forgets what was said, /history shows it, /quit ends. Ctrl-C stops 
 
 
 class Talk:
-    """A person and a bot. `runner` runs what waits, and lets Ctrl-C cancel it."""
+    """A person and a bot. `runner` runs what waits, and Ctrl-C cancels it."""
 
     def __init__(self, client: ChatClient, console: Console, runner: asyncio.Runner) -> None:
         self._client = client
@@ -29,7 +31,7 @@ class Talk:
         screen = Screen(self._console)
         try:
             end = self._runner.run(self._answer(screen, question))
-        except KeyboardInterrupt:
+        except asyncio.CancelledError:
             screen.stopped()
             return False
         except TrellisError as error:
@@ -68,9 +70,10 @@ class Talk:
     async def _answer(self, screen: Screen, question: str) -> Sent | None:
         """Shows the answer; its last event."""
         last = None
-        async with aclosing(self._client.ask(question)) as events:
-            async for last in events:
-                screen.show(last)
+        with cancelled_by(signal.SIGINT):
+            async with aclosing(self._client.ask(question)) as events:
+                async for last in events:
+                    screen.show(last)
         return last
 
     def _forget(self) -> None:

@@ -16,6 +16,7 @@ from app.governance.decisions import DecisionRepository
 from app.ids import new_id
 from app.principal import Principal, Role
 from app.storage.repository import TenantRepository
+from app.telemetry.metrics import Metrics
 
 Resume = Callable[[AsyncSession, Principal, str], Awaitable[None]]
 
@@ -28,9 +29,10 @@ class ApprovalRepository(TenantRepository[Approval]):
 class Approvals:
     """Asks for, gives and refuses approval, each in the caller's transaction, each audited."""
 
-    def __init__(self, clock: Clock, audit: Audit) -> None:
+    def __init__(self, clock: Clock, audit: Audit, metrics: Metrics) -> None:
         self._clock = clock
         self._audit = audit
+        self._metrics = metrics
 
     async def request(
         self,
@@ -64,6 +66,10 @@ class Approvals:
                 session, principal, "approval.requested", approval.id, {"tool": plan.tool, "subject": subject_id}
             )
         return approval
+
+    def count(self, pack: str, *, approved: bool) -> None:
+        """Counts a person's word on a write as one on its decision."""
+        self._metrics.decision_reviews.labels(pack, "right" if approved else "wrong").inc()
 
     async def approve(self, session: AsyncSession, principal: Principal, approval_id: str) -> Approval:
         """Lets the write run, with the arguments that it was asked for with.
@@ -111,13 +117,20 @@ async def settle(
     """
     judge = approvals.approve if approved else approvals.reject
     approval = await judge(session, principal, approval_id)
-    await go_on(resumers, session, principal, approval.subject_id)
+    pack = await go_on(resumers, session, principal, approval.subject_id)
+    if pack is not None:
+        approvals.count(pack, approved=approved)
     return approval
 
 
-async def go_on(resumers: Mapping[str, Resume], session: AsyncSession, principal: Principal, subject_id: str) -> None:
-    """Takes up the decision that a settled write belongs to; a write of something else has nothing to go on."""
+async def go_on(
+    resumers: Mapping[str, Resume], session: AsyncSession, principal: Principal, subject_id: str
+) -> str | None:
+    """Takes up the decision that a settled write belongs to; its pack. None: a write of something else."""
     decision = await DecisionRepository(session, principal.tenant_id).find(subject_id)
-    resume = resumers.get(decision.pack) if decision is not None else None
+    if decision is None:
+        return None
+    resume = resumers.get(decision.pack)
     if resume is not None:
         await resume(session, principal, subject_id)
+    return decision.pack

@@ -29,7 +29,7 @@ from app.clock import Clock
 from app.governance.audit import Audit
 from app.principal import Principal, Role
 from app.storage.db import Database
-from app.telemetry import spans
+from app.telemetry import names, spans
 from app.telemetry.metrics import Metrics
 
 _POLL_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -58,7 +58,7 @@ class ToolExecutor:
     ) -> None:
         self.registry = registry
         self.policies = policies
-        self.approvals = Approvals(clock, audit)
+        self.approvals = Approvals(clock, audit, metrics)
         self._db = db
         self._audit = audit
         self._metrics = metrics
@@ -101,9 +101,10 @@ class ToolExecutor:
     ) -> ToolOutcome:
         started = time.perf_counter()
         label = self._label(plan.tool)
-        with spans.span(spans.TOOL_EXECUTE, {spans.TOOL: label}) as span:
+        told = {names.OPERATION: names.EXECUTE_TOOL, names.TOOL: label, names.TOOL_TYPE: "function"}
+        with spans.span(names.named(names.EXECUTE_TOOL, label), told) as span:
             outcome = await self._run(principal, subject_id, plan, mode)
-            span.set_attribute(spans.TOOL_STATE, outcome.state.value)
+            span.set_attribute(names.TOOL_STATE, outcome.state.value)
         seconds = time.perf_counter() - started
         self._metrics.tool_duration_seconds.labels(label).observe(seconds)
         self._count(outcome)

@@ -34,6 +34,10 @@ class ToolPolicies:
         """The tools that the tenant allows, by name."""
         return await self._known.get(tenant_id)
 
+    def warm(self, tenant_id: str) -> None:
+        """They will be asked for in a moment."""
+        self._known.warm(tenant_id)
+
     async def set(self, session: AsyncSession, principal: Principal, tool: str, mode: ToolMode | None) -> None:
         """Allows the tool, at once or by approval, or takes it away (None), in the caller's transaction.
 

@@ -202,6 +202,11 @@ class _Child:
 
     async def kill(self) -> int:
         """Returns how it ended: its exit status, negative for a signal."""
+        if self._output.at_eof():
+            # It is dying, and says how by itself: a signal is sent by a Popen that first looks whether it is there, and
+            # so takes the exit status away from who waits for it.
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(self._process.wait(), END_S)
         with suppress(ProcessLookupError):
             self._process.kill()
         return await self._process.wait()

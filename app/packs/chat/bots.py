@@ -15,6 +15,7 @@ from app.conversation.spec import AssistantSpec
 from app.errors import Forbidden, InvalidInput, NotFound
 from app.governance.experiments import Arm, Definition, assign
 from app.ids import new_id
+from app.knowledge.base import Namespace
 from app.knowledge.models import KnowledgeIndex
 from app.knowledge.repository import IndexRepository
 from app.pack import Kit
@@ -144,6 +145,9 @@ class Bots:
 
     async def _read(self, key: tuple[str, str]) -> _Known:
         tenant_id, name = key
+        # Both are asked for next: one round trip in the place of three.
+        self._kit.executor.policies.warm(tenant_id)
+        self._kit.generations.versions.warm(Namespace(tenant_id, name))
         async with self._kit.ports.db.reading(tenant_id) as session:
             bot = await BotRepository(session, tenant_id).named(name)
             if bot is None:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent
 
 def build(kit: Kit) -> PackRuntime:
     bots = Bots(kit)
+    kit.assistant.show(PACK)
     return PackRuntime(
         router=build_router(kit, bots),
         upload_paths=(UPLOAD_PATH,),

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent
 
 def build(kit: Kit) -> PackRuntime:
     service = ClaimsService(kit)
+    kit.assistant.show(PACK)
     return PackRuntime(
         router=build_router(kit, service, Answering(kit)),
         batch_paths=(MEMBERS_PATH,),

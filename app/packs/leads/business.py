@@ -107,7 +107,11 @@ def _facts(rows: _Rows, lead_id: str, received: datetime, first_response: dateti
     kind = rows.outcome.get(lead_id)
     judgements = list(rows.feedback[lead_id].values())
     actions = {decision.id: decision.action for decision in decisions}
-    verdicts = [right for item in judgements if (right := _right(item, actions)) is not None]
+    verdicts = [
+        verdict
+        for item in judgements
+        if (verdict := right(item.correct_action, item.thumb, actions.get(item.decision_id))) is not None
+    ]
     ratings = [item.csat for item in judgements if item.csat is not None]
     necessary = [item.escalation_necessary for item in judgements if item.escalation_necessary is not None]
     return LeadFacts(
@@ -128,8 +132,8 @@ def _facts(rows: _Rows, lead_id: str, received: datetime, first_response: dateti
     )
 
 
-def _right(feedback: LeadFeedback, actions: dict[str, str]) -> bool | None:
-    """Whether a person found the decision right; a correction counts before a thumb."""
-    if feedback.correct_action is not None:
-        return feedback.correct_action == actions.get(feedback.decision_id)
-    return None if feedback.thumb is None else feedback.thumb == "up"
+def right(correct: str | None, thumb: str | None, action: str | None) -> bool | None:
+    """Whether a person found a decision for `action` right; a correction counts before a thumb, None: not judged."""
+    if correct is not None:
+        return correct == action
+    return None if thumb is None else thumb == "up"

@@ -105,6 +105,9 @@ class Decider:
     def _observe(self, made: Made) -> None:
         metrics = self._kit.metrics
         metrics.decisions.labels(pack=PACK, action=made.verdict.action.value).inc()
+        metrics.time_to_answer_seconds.labels(PACK, "whole").observe(made.duration_ms / 1000)
+        metrics.decision_confidence.labels(PACK).observe(made.verdict.confidence)
+        metrics.lead_score.observe(made.gathered.inputs.score.probability)
         metrics.decision_duration_seconds.labels(pack=PACK).observe(made.duration_ms / 1000)
         metrics.own_share_seconds.labels(pack=PACK).observe(max(0.0, made.duration_ms - made.result.model_ms) / 1000)
 

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Conflict, InvalidInput
 from app.governance.decisions import DecisionRepository
+from app.governance.models import Decision
 from app.ids import new_id
 from app.pack import Kit
+from app.packs.leads.business import SATISFIED, right
 from app.packs.leads.gather import PACK
 from app.packs.leads.models import Direction, Lead, LeadFeedback, LeadMessage, LeadOutcome, LeadStatus
 from app.packs.leads.repository import (
@@ -212,31 +214,40 @@ class LeadService:
         principal.require(Role.AGENT)
         now = self._kit.ports.clock()
         await LeadRepository(session, principal.tenant_id).get(lead_id)
-        decision_id = await self._judged(session, principal, lead_id, body)
+        decision = await self._judged(session, principal, lead_id, body)
         row = LeadFeedback(
             id=new_id("fbk"),
             created_at=now,
             lead_id=lead_id,
             given_by=principal.actor,
-            **body.model_dump(exclude={"decision_id"}) | {"decision_id": decision_id},
+            **body.model_dump(exclude={"decision_id"}) | {"decision_id": decision.id},
         )
         FeedbackRepository(session, principal.tenant_id).add(row)
         events = EventRepository(session, principal.tenant_id)
-        events.write(lead_id, "feedback", "A person judged the decision", now, decision_id=decision_id)
-        await self._kit.audit.record(session, principal, "decision.feedback", decision_id, {"feedback": row.id})
-        if body.escalation_necessary is not None:
-            self._kit.metrics.escalations.labels(necessary=str(body.escalation_necessary).lower()).inc()
-        return FeedbackOut(id=row.id, lead_id=lead_id, decision_id=decision_id)
+        events.write(lead_id, "feedback", "A person judged the decision", now, decision_id=decision.id)
+        await self._kit.audit.record(session, principal, "decision.feedback", decision.id, {"feedback": row.id})
+        self._count(body, decision.action)
+        return FeedbackOut(id=row.id, lead_id=lead_id, decision_id=decision.id)
 
-    async def _judged(self, session: AsyncSession, principal: Principal, lead_id: str, body: FeedbackIn) -> str:
+    def _count(self, body: FeedbackIn, action: str) -> None:
+        metrics, found_right = self._kit.metrics, right(body.correct_action, body.thumb, action)
+        if found_right is not None:
+            metrics.decision_reviews.labels(PACK, "right" if found_right else "wrong").inc()
+        if body.csat is not None:
+            metrics.answer_feedback.labels(PACK, str(body.csat >= SATISFIED).lower()).inc()
+        if body.escalation_necessary is not None:
+            metrics.escalations.labels(necessary=str(body.escalation_necessary).lower()).inc()
+
+    async def _judged(self, session: AsyncSession, principal: Principal, lead_id: str, body: FeedbackIn) -> Decision:
         decisions = await DecisionRepository(session, principal.tenant_id).of_subject(PACK, lead_id)
         if not decisions:
             raise Conflict("This lead has no decision yet to be judged: wait until it is decided.")
         if body.decision_id is None:
-            return decisions[-1].id
-        if body.decision_id not in {decision.id for decision in decisions}:
+            return decisions[-1]
+        named = next((decision for decision in decisions if decision.id == body.decision_id), None)
+        if named is None:
             raise InvalidInput(f"'decision_id' names no decision of this lead: '{body.decision_id[:80]}'.")
-        return body.decision_id
+        return named
 
 
 def _new_lead(body: LeadIn, now: datetime) -> Lead:

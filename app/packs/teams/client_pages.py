@@ -19,7 +19,7 @@ from app.packs.teams.client_schemas import ClientDetail
 from app.packs.teams.clients import ClientService
 from app.packs.teams.health import HEALTHY_FROM, MESSAGES, WATCH_FROM, HealthState
 from app.packs.teams.models import HealthScore, SignalKind
-from app.packs.teams.service import PACK
+from app.packs.teams.team import PACK
 from app.principal import Principal
 from app.web.places import BASE
 from app.web.shell import ConsolePrincipal, CurrentShell

@@ -13,11 +13,11 @@ from app.packs.teams.client_repository import ScoreRepository
 from app.packs.teams.models import Client
 from app.packs.teams.scoring import Scoring
 from app.packs.teams.syncing import Outages
+from app.packs.teams.team import PACK
 from app.principal import worker
 
 HEALTH_JOB: Final = "teams.health"
 QUEUE: Final = "teams_health"
-PACK: Final = "teams"
 BATCH: Final = 50
 
 log = structlog.get_logger(__name__)

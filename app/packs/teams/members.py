@@ -25,7 +25,7 @@ from app.packs.teams.schemas import (
     PlannedTask,
     ToolUse,
 )
-from app.packs.teams.team import MemberSpec, TeamSpec
+from app.packs.teams.team import PACK, MemberSpec, TeamSpec
 from app.principal import Principal
 
 ALSO: Final = "teams.also_tools"
@@ -72,7 +72,7 @@ class AgentCrew:
         return tuple(self._able)
 
     def stopped(self) -> bool:
-        return self._kit.flags.killed("teams", self._asked.principal.tenant_id)
+        return self._kit.flags.killed(PACK, self._asked.principal.tenant_id)
 
     async def plan(self, work: Help) -> Plan:
         members = [{"member": name, "knows": one.spec.knows} for name, one in self._able.items()]
@@ -87,7 +87,7 @@ class AgentCrew:
             "gaps": gaps,
         }
         facts = {"members": list(self._able), "known": known}
-        spec = AgentSpec("teams_plan", Plan, (), STRONG, 2, work.share.caps, _PLANNING_TOKENS)
+        spec = AgentSpec("teams_plan", Plan, (), STRONG, 2, work.share.caps, _PLANNING_TOKENS, PACK)
         result: AgentResult[Plan] = await self._run(spec, self._asked.team.planner, values, facts, work)
         return result.answer
 
@@ -101,6 +101,7 @@ class AgentCrew:
             able.spec.max_steps,
             work.share.caps,
             able.spec.max_tokens,
+            PACK,
         )
         before = [_told(one) for one in work.done]
         values = {"before": before, "part": task.question}
@@ -114,7 +115,7 @@ class AgentCrew:
         values = {"team": self._asked.team.answers, "found": found}
         titles = {name: one.spec.title for name, one in self._able.items()}
         facts = {"found": found, "titles": titles}
-        spec = AgentSpec("teams_join", JointAnswer, (), STRONG, 2, work.share.caps, _JOINING_TOKENS)
+        spec = AgentSpec("teams_join", JointAnswer, (), STRONG, 2, work.share.caps, _JOINING_TOKENS, PACK)
         result = await self._run(spec, self._asked.team.joiner, values, facts, work)
         return result.answer, result.model
 

@@ -18,9 +18,9 @@ from app.packs.teams.offline import offline_rules
 from app.packs.teams.pages import build_pages
 from app.packs.teams.people import TeamQuestionsOfPerson
 from app.packs.teams.sentiment import SentimentLexicon
-from app.packs.teams.service import PACK, TeamService
+from app.packs.teams.service import TeamService
 from app.packs.teams.serving import Serving
-from app.packs.teams.team import Teams
+from app.packs.teams.team import PACK, Teams
 
 ROOT = Path(__file__).parent
 FLAGS = (

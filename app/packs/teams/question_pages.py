@@ -15,8 +15,9 @@ from app.http.streaming import LastEventId, wants_stream
 from app.pack import Kit
 from app.packs.teams.models import QuestionState, TaskState
 from app.packs.teams.schemas import MAX_QUESTION, QuestionIn
-from app.packs.teams.service import PACK, TeamService
+from app.packs.teams.service import TeamService
 from app.packs.teams.serving import Serving
+from app.packs.teams.team import PACK
 from app.principal import Principal, Role
 from app.web.forms import read_form
 from app.web.paging import query_of

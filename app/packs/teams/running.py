@@ -18,7 +18,7 @@ from app.packs.teams.models import TaskState
 from app.packs.teams.planner import CheckedPlan, fallback
 from app.packs.teams.planner import checked as checked_plan
 from app.packs.teams.schemas import Gap, JointAnswer, Plan, PlannedTask
-from app.telemetry import spans
+from app.telemetry import names, spans
 
 Result = TypeVar("Result")
 _LEAST_S: Final = 0.05
@@ -189,13 +189,13 @@ class TeamRun:
         self.progress.started(task)
         began = self.time.now()
         answered = [one for one in needed if one.answered]
-        with spans.span(spans.TEAM_MEMBER, {spans.MEMBER: task.member, spans.TASK: str(task.number)}) as span:
+        with spans.span(names.TEAM_MEMBER, {names.MEMBER: task.member, names.TASK: str(task.number)}) as span:
             try:
                 work = Help(tuple(answered), share, self.time.told(until))
                 done = await self._within(self.crew.answer(task, work), until, share)
             except Exception as error:
                 done = _failed(task, error)
-            span.set_attribute(spans.TASK_STATE, done.state.value)
+            span.set_attribute(names.TASK_STATE, done.state.value)
         spent = (self.time.now() - began) * 1000
         return replace(done, tokens=share.tally.tokens, cost_micros=share.tally.cost_micros, duration_ms=spent)
 

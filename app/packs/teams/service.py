@@ -25,13 +25,13 @@ from app.packs.teams.schemas import (
     TeamList,
     TeamOut,
 )
-from app.packs.teams.team import Teams, TeamSpec
+from app.packs.teams.team import PACK, Teams, TeamSpec
 from app.packs.teams.views import PROBLEM, head, question_out
 from app.principal import Principal, Role
-from app.telemetry import spans
+from app.telemetry import names, spans
 
 Result = TypeVar("Result")
-PACK: Final = "teams"
+ANSWERED: Final = frozenset({"done", "partial"})
 _STOPPED_S: Final = 30.0
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class TeamService:
         team = self._teams.get(team_name)
         begun = await self._begin(principal, team, body, progress or Progress())
         try:
-            with spans.span(spans.TEAM_QUESTION, {spans.TEAM: team.name}):
+            with spans.span(names.TEAM_QUESTION, {names.TEAM: team.name}):
                 gaps = [gap for one in begun.able for gap in one.gaps]
                 outcome = await begun.run.run(gaps)
         except BaseException as error:
@@ -169,6 +169,8 @@ class TeamService:
         metrics, team, run = self._kit.metrics, begun.asked.team.name, begun.run
         metrics.teams_questions.labels(team, outcome).inc()
         metrics.teams_question_duration_seconds.labels(team).observe(run.time.elapsed_s)
+        if outcome in ANSWERED:
+            metrics.time_to_answer_seconds.labels(PACK, "whole").observe(run.time.elapsed_s)
         for one in run.done:
             metrics.teams_tasks.labels(one.task.member, one.state.value).inc()
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.errors import ConfigError, NotFound
 from app.packs.teams.limits import Limits
 
+PACK: Final = "teams"
 FILE: Final = Path(__file__).with_name("teams.yaml")
 _NAME: Final = r"^[a-z][a-z0-9_]{0,39}$"
 

@@ -1,9 +1,7 @@
 """`trellis treatments demo`: a run over the bank's customers, killed in the middle, proven and measured."""
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,6 +20,7 @@ from app.packs.treatments.demo_view import LIMITS, compared, figures_table
 from app.packs.treatments.models import ResultState, Run
 from app.packs.treatments.schemas_allocation import AllocationOut
 from app.packs.treatments.schemas_runs import RunOut
+from app.process import cancelled_by
 
 DATA: Final = Path("../shared/data")
 MOST: Final = 1.10
@@ -75,25 +74,13 @@ def _carried_out(runs: list[DemoRun]) -> list[Figures]:
     """Raises typer.Exit where it was interrupted."""
 
     async def all_of_them() -> list[Figures]:
-        with _ends_on_sigterm():
+        with cancelled_by(signal.SIGTERM):
             return [await _carry_out(run) for run in runs]
 
     try:
         return asyncio.run(all_of_them())
     except asyncio.CancelledError:
         raise typer.Exit(128 + signal.SIGTERM) from None
-
-
-@contextlib.contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """As Ctrl-C does: the processes that were started end first."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def _carry_out(demo: DemoRun) -> Figures:

@@ -1,43 +1,18 @@
-"""Every setting of the app, read from `TRELLIS_*` once at start; a wrong or unknown one stops the start."""
+"""Every setting of the app, with the rules that hold among them."""
 
-import difflib
 import os
 import socket
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
-from app.errors import ConfigError
+from app.settings.values import KAFKA, PREFIX, REGION, CalendarKind, CrmKind, Environment, MailerKind
 from infra.phases import PHASES, Phase, PhaseName, Relational, Vectors
 from infra.pools import plan
 
-PREFIX = "TRELLIS_"
-REGION = r"^[a-z0-9-]{0,40}$"
-KAFKA = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$"
-# Read by the test suite, by make and by options of commands, never as a setting.
-TOOLING = frozenset(
-    {
-        "TRELLIS_DATA",
-        "TRELLIS_KEY",
-        "TRELLIS_REQUIRE_ALL",
-        "TRELLIS_NO_SERVERS",
-        "TRELLIS_BENCH_FIGURES",
-        "TRELLIS_HYPOTHESIS",
-    }
-)
 _DEVELOPMENT_SECRET = "trellis-development-only"  # noqa: S105 - refused in production, see _check_production
 
 _NEEDS = (
@@ -60,29 +35,9 @@ _NEEDS = (
     ("kafka_user", "kafka_url"),
     ("kafka_user", "kafka_password"),
     ("kafka_password", "kafka_user"),
+    ("otlp_headers", "otlp_url"),
 )
 """Settings that mean nothing without another one."""
-
-
-class Environment(StrEnum):
-    DEVELOPMENT = "development"
-    PRODUCTION = "production"
-
-
-class CrmKind(StrEnum):
-    LOCAL = "local"
-    HUBSPOT = "hubspot"
-    SALESFORCE = "salesforce"
-
-
-class CalendarKind(StrEnum):
-    LOCAL = "local"
-    GOOGLE = "google"
-
-
-class MailerKind(StrEnum):
-    LOCAL = "local"
-    SENDGRID = "sendgrid"
 
 
 class Settings(BaseSettings):
@@ -95,6 +50,15 @@ class Settings(BaseSettings):
     PgBouncer in transaction mode; then `database_direct_url` is the way past it, for workers. A statement of the app
     ends after `database_statement_s`. `database_pool_size` connections are in each pool (unset: as many as the phase's
     database lets each process have).
+    `monitoring`: `trellis up` starts Prometheus and Alertmanager beside the server, where they are on the path.
+    `prometheus_url` is the one that `trellis oncall` asks (unset: the one beside this machine's server).
+    `otlp_url` is an OpenTelemetry collector (OTLP over HTTP, without /v1/traces), `otlp_headers` (name=value,
+    comma-separated) what it is to be sent beside; `metrics_otlp` pushes metrics there too. `trace_sample` is the share
+    of traces that is kept (unset: each in development, a tenth in production), beside each that failed or took longer
+    than `trace_slow_s` (unset: the phase's p99, ten times that for a job). `trace_trusts_callers`: whoever calls also
+    decides by its traceparent which of its requests are kept; for services behind a gateway of your own. Without a
+    collector the last `traces_kept` traces are in `home`, for `trellis trace`. `sentry_dsn` is who is told of errors
+    that nobody handled.
     `executor_id` names a worker among all of one PostgreSQL database; the machine's name and the process's number where
     it is not set. A process that is asked to end says so at `/readyz`, takes requests for `drain_s` more, until who
     sends them has seen it, and is gone `shutdown_grace_s` later: eight tenths of that are for what is under way.
@@ -135,6 +99,16 @@ class Settings(BaseSettings):
     port: int = Field(8321, ge=1, le=65535)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
+    monitoring: bool = True
+    prometheus_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    otlp_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    otlp_headers: SecretStr | None = None
+    metrics_otlp: bool = False
+    trace_sample: float | None = Field(None, ge=0, le=1)
+    trace_slow_s: float | None = Field(None, gt=0)
+    trace_trusts_callers: bool = False
+    traces_kept: int = Field(200, ge=0, le=10_000)
+    sentry_dsn: SecretStr | None = None
 
     database_url: str | None = None
     database_reader_url: str | None = None
@@ -237,6 +211,8 @@ class Settings(BaseSettings):
         for name, needed in _NEEDS:
             if getattr(self, name) is not None and getattr(self, needed) is None:
                 raise ValueError(f"{PREFIX}{name.upper()} needs {PREFIX}{needed.upper()}: set both, or neither")
+        if self.metrics_otlp and self.otlp_url is None:
+            raise ValueError("TRELLIS_METRICS_OTLP needs TRELLIS_OTLP_URL: set both, or neither")
         if self.vectors_write_replicas is not None and self.vectors_write_replicas > self.vectors_replicas:
             raise ValueError(
                 f"TRELLIS_VECTORS_WRITE_REPLICAS is {self.vectors_write_replicas}, but an index has "
@@ -310,6 +286,19 @@ class Settings(BaseSettings):
         return frozenset(login for url in addresses if url is not None and (login := make_url(url).username))
 
     @property
+    def sample_ratio(self) -> float:
+        """The share of traces that is kept whatever they tell."""
+        if self.trace_sample is not None:
+            return self.trace_sample
+        return 1.0 if self.environment is Environment.DEVELOPMENT else 0.1
+
+    @property
+    def slow_s(self) -> float:
+        """How long a request may take, in seconds, before its trace is kept for that."""
+        targets = self.targets.targets
+        return self.trace_slow_s or targets.answer_p99_s or targets.answer_p50_s
+
+    @property
     def worker_id(self) -> str:
         """What this process signs the jobs with that it runs. An embedded database has one worker, under one name."""
         if self.executor_id is not None:
@@ -330,71 +319,3 @@ class Settings(BaseSettings):
 def revealed(secret: SecretStr | None) -> str | None:
     """The text of a secret that may not be set, for the client that sends it."""
     return secret.get_secret_value() if secret else None
-
-
-def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Settings from this process's environment, `overrides` first; unknown names are looked for in `environ`.
-
-    Raises:
-        ConfigError: naming each wrong setting, or an unknown `TRELLIS_*` variable and the nearest known one.
-    """
-    _refuse_unknown(os.environ if environ is None else environ)
-    return _made(Settings, overrides)
-
-
-def load_settings_file(path: Path, **overrides: Any) -> Settings:
-    """Settings of another process, from a file of `TRELLIS_*` lines alone: nothing of this process's environment.
-
-    Raises ConfigError as `load_settings` does, and for a file that cannot be read; it repeats no value of the file.
-    """
-    try:
-        lines = dotenv_values(path, interpolate=False, encoding="utf-8") if path.is_file() else None
-    except (OSError, UnicodeDecodeError):
-        lines = None
-    if lines is None:
-        raise ConfigError(f"The file {path} cannot be read: name a file of TRELLIS_* lines.")
-    foreign = next((name for name in lines if not (name.isidentifier() and name.upper().startswith(PREFIX))), None)
-    if foreign is not None:
-        # A line without '=' may be an address with its password.
-        shown = f" {foreign[:60]}" if foreign.isidentifier() else ", which is no setting"
-        raise ConfigError(f"{path} has a line{shown}: it may hold {PREFIX}* lines only.")
-    _refuse_unknown(lines)
-    return _made(_of_lines(lines), overrides)
-
-
-def _of_lines(lines: Mapping[str, str | None]) -> type[Settings]:
-    class OfLines(Settings):
-        @classmethod
-        def settings_customise_sources(  # type: ignore[override]
-            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_environment: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            source = EnvSettingsSource(settings_cls)
-            source.env_vars = {name.lower(): value for name, value in lines.items()}
-            return init_settings, source
-
-    return OfLines
-
-
-def _made(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
-    try:
-        return kind(**given)
-    except SettingsError as error:
-        raise ConfigError(f"{str(error)[:1].upper()}{str(error)[1:]}: it takes JSON.") from None
-    except ValidationError as error:
-        raise ConfigError(" ".join(_sentence(item) for item in error.errors())) from None
-
-
-def _refuse_unknown(environ: Iterable[str]) -> None:
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | TOOLING
-    for name in environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f": did you mean {near[0]}?" if near else ": remove it."
-            raise ConfigError(f"{name} is not a setting of Trellis{hint}")
-
-
-def _sentence(item: Any) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if not item["loc"]:
-        return f"{message}."
-    return f"{PREFIX}{str(item['loc'][0]).upper()} is not valid: {message}."
