@@ -1,0 +1,1 @@
+"""Parts of AWS: raw resources under components of our own."""
