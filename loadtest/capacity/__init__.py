@@ -1,0 +1,1 @@
+"""What one replica of a phase carries, and what a request costs as things grow."""
