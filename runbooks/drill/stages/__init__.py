@@ -1,0 +1,1 @@
+"""Pieces that rehearsals stand on: each starts what is real, and ends it."""
