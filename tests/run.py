@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FAST = ("tests/unit", "tests/contract")
-SLOW = ("tests/e2e", "tests/integration")
+SLOW = ("tests/cluster", "tests/e2e", "tests/integration")
 
 
 def pytest(*arguments: str, env: dict[str, str] | None = None) -> int:

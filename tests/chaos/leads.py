@@ -12,10 +12,12 @@ MESSAGE = "What does the Operate plan cost for 40 sensors on annual billing?"
 
 @dataclass
 class Senders:
-    """Sends leads by number; keeps who was acknowledged. `patience_s`: how long one lead is sent again and again."""
+    """Sends leads by number; keeps who was acknowledged. `patience_s`: how long one lead is sent again and again, each
+    time after `again_s`."""
 
     client: Client
     patience_s: float = 0.0
+    again_s: float = AGAIN_S
     acknowledged: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     tries: list[Try] = field(default_factory=list)
@@ -26,7 +28,7 @@ class Senders:
         self.sent.add(name)
         first = last = await self._once(name)
         while not last.ok and last.began - first.began < self.patience_s:
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(self.again_s)
             last = await self._once(name)
         return first
 

@@ -53,6 +53,9 @@ class Client:
     async def put(self, path: str, body: Any) -> Try:
         return await self._ask("PUT", path, body, {})
 
+    async def delete(self, path: str) -> Try:
+        return await self._ask("DELETE", path, None, {})
+
     async def text(self, path: str) -> str:
         """An answer that is no JSON. Raises aiohttp.ClientError where there is none."""
         async with self._session.get(self._address + path, headers=self._headers) as response:
@@ -69,7 +72,7 @@ class Client:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Try(began, time.monotonic() - began, 0, type(error).__name__)
-        answer = orjson.loads(raw) if "json" in response.content_type else None
+        answer = orjson.loads(raw) if raw and "json" in response.content_type else None
         code = answer["type"].removeprefix(PROBLEM) if response.status >= 400 and answer else ""
         return Try(began, time.monotonic() - began, response.status, code, answer)
 

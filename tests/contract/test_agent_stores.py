@@ -83,9 +83,51 @@ async def test_all_processes_together_never_pass_the_cap(
     assert 9_000 < used <= 10_000
 
 
-async def test_another_processes_unused_part_comes_back_within_a_sync(database: Database, clock: StillClock) -> None:
+async def test_a_tenant_at_work_waits_for_no_transaction_after_a_sync(
+    database: Database, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = budgets(database, clock, tokens=100_000)
+    mine.settle(await mine.reserve(AGENT, 100, 0), 100, 0)
+    clock.advance(seconds=4)
+    await mine.sync()
+    clock.advance(seconds=4)
+    with monkeypatch.context() as asked:
+        asked.setattr(database, "transaction", None)
+        mine.settle(await mine.reserve(AGENT, 900, 0), 900, 0)
+    assert (await mine.usage(TENANT)).reserved.tokens == 1000
+    await mine.stop()
+    assert (await mine.usage(TENANT)).spent == Amount(1000, 0)
+    assert await reserved(database) == 0
+
+
+async def test_a_lease_of_a_day_that_is_over_is_not_kept(database: Database, clock: StillClock) -> None:
+    mine = budgets(database, clock, tokens=100_000)
+    mine.settle(await mine.reserve(AGENT, 100, 0), 100, 0)
+    clock.advance(days=1)
+    await mine.sync()
+    assert await reserved(database) == 0
+
+
+async def test_what_is_leased_anew_never_passes_the_cap(database: Database, clock: StillClock) -> None:
+    mine, other = (budgets(database, clock, tokens=10_000) for _ in range(2))
+    mine.settle(await mine.reserve(AGENT, 100, 0), 100, 0)
+    held = await other.reserve(AGENT, 9_880, 0)
+    await mine.sync()
+    usage = await mine.usage(TENANT)
+    assert usage.spent.tokens + usage.reserved.tokens <= 10_000
+    with pytest.raises(BudgetExceeded):
+        await mine.reserve(AGENT, 100, 0)
+    other.settle(held, 0, 0)
+    await other.sync()
+    await mine.reserve(AGENT, 100, 0)
+
+
+async def test_another_processes_unused_part_comes_back_within_two_syncs(database: Database, clock: StillClock) -> None:
     idle, busy = (budgets(database, clock, tokens=100_000) for _ in range(2))
     idle.settle(await idle.reserve(AGENT, 100, 0), 100, 0)
+    with pytest.raises(BudgetExceeded):
+        await busy.reserve(AGENT, 99_500, 0)
+    await idle.sync()
     with pytest.raises(BudgetExceeded):
         await busy.reserve(AGENT, 99_500, 0)
     await idle.sync()

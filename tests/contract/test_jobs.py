@@ -223,7 +223,7 @@ async def test_a_running_job_that_is_cancelled_stops_in_its_step_and_can_be_retr
     await until(lambda: recorder.running == 1, "the job runs")
     assert (await jobs.cancel("held")).state is JobState.CANCELLED
     await until(lambda: recorder.running == 0, "the step was told")
-    cancelled = jobs._metrics.jobs_finished.labels(job="gated", outcome="cancelled")
+    cancelled = jobs._metrics.jobs_finished.labels(task="gated", outcome="cancelled")
     await until(lambda: cancelled._value.get() == 1, "it was counted")
     recorder.gate.set()
     await jobs.retry("held")
@@ -416,8 +416,8 @@ async def test_outcomes_are_counted(jobs: Jobs, database: Database, recorder: Re
     await reaches(jobs, "good", JobState.DONE)
     await reaches(jobs, "bad", JobState.FAILED)
     finished = jobs._metrics.jobs_finished
-    assert finished.labels(job="plain", outcome="done")._value.get() == 1
-    assert finished.labels(job="three_steps", outcome="failed")._value.get() == 1
+    assert finished.labels(task="plain", outcome="done")._value.get() == 1
+    assert finished.labels(task="three_steps", outcome="failed")._value.get() == 1
 
 
 async def test_a_step_failure_that_the_job_bears_is_the_same_when_it_is_replayed(

@@ -14,6 +14,7 @@ from app.jobs.port import JobState
 from app.knowledge.base import Namespace
 from app.knowledge.page import Page
 from app.principal import Principal, Role
+from tests.support.on_loopback import on_loopback
 from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, running
 from tests.support.vectors import DIMENSION, embed_words
@@ -42,11 +43,8 @@ class EmbeddingServer:
 async def far() -> AsyncIterator[tuple[EmbeddingServer, str]]:
     server, app = EmbeddingServer(), web.Application()
     app.router.add_post("/v1/embeddings", server.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield server, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield server, f"{address}/v1"
 
 
 class Docs:

@@ -12,9 +12,9 @@ import pytest
 from app.agent.model import Message, ModelError, ModelRequest, ModelTimeout, ToolCall, ToolSpec, Usage
 from app.agent.openai_compatible import MAX_BODY_BYTES, OpenAiCompatible
 from app.errors import ConfigError
+from loadtest.stub.checks import refused_member
+from loadtest.stub.server import KEY, RESET, Fault, ModelStub, error, text, tool_calls
 from tests.support.agents import FIND, Verdict, ask
-from tests.support.model_checks import refused_member
-from tests.support.model_stub import KEY, RESET, Fault, ModelStub, error, text, tool_calls
 
 SCHEMA = Verdict.model_json_schema()
 SPEC = ToolSpec("find", "Search the pages.", FIND.args.model_json_schema())

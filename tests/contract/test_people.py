@@ -1,8 +1,6 @@
 """A person who left something in every store is given out whole and erased whole, embedded and on servers."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -12,7 +10,7 @@ from app.governance.people import Alias, Kind, person_mark
 from app.web.signing import signing_key
 from tests.support.people import Planted, erased_for_good, files_with, path_of, plant, tables_with
 from tests.support.postgres import USER
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, entries
 from tests.support.servers import Backends
 from tests.support.service import TENANT, Service, running
 
@@ -31,7 +29,6 @@ STORES = {
     "memory",
     "tastes",
 }
-COUNTERS = "trellis:limits:"
 
 
 class Left:
@@ -54,19 +51,6 @@ class Left:
         """Those texts that any key or value holds; counters of rate limits go by themselves in minutes."""
         text = str([entry for master in self.masters for entry in entries(master)]).lower()
         return {told for told in (*PERSON.told, PERSON.user_id) if told in text}
-
-
-def entries(server: RedisServer) -> list[tuple[str, Any]]:
-    client = server.client()
-    read: dict[str, Callable[[str], Any]] = {
-        "string": client.get,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "set": client.smembers,
-        "zset": lambda key: client.zrange(key, 0, -1),
-        "hash": client.hgetall,
-        "stream": client.xrange,
-    }
-    return [(key, read[client.type(key)](key)) for key in client.scan_iter() if COUNTERS not in key]
 
 
 @pytest.fixture

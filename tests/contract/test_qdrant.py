@@ -272,3 +272,15 @@ async def test_over_grpc_refusals_mean_what_they_mean_over_http(
     assert {key for _, key in handler.asked} == {KEY}
     assert "/qdrant.Points/QueryBatch" in {method for method, _ in handler.asked}
     await store.close()
+
+
+async def test_chunks_are_counted_once_for_many_searches_and_again_after_a_write(
+    server: FakeQdrant, store: QdrantVectors
+) -> None:
+    await put(store, ACME, *PAGES)
+    for _ in range(3):
+        assert await ask(store, ACME, "emergency line staffed")
+    assert sum(seen.path.endswith("/count") for seen in server.seen) == 1
+    await store.delete_chunks(ACME, [PAGES[1].id])
+    assert await ask(store, ACME, "emergency line staffed")
+    assert sum(seen.path.endswith("/count") for seen in server.seen) == 2

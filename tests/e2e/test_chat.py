@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.model_stub import KEY, Latency, ModelStub, text
+from loadtest.stub.server import KEY, Latency, ModelStub, text
 from tests.support.server import Server, free_port
 from tests.support.sse import Sent, events_of, text_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from loadtest.stub.server import KEY, Latency, ModelStub, text
 from tests.support.isolation import events
-from tests.support.model_stub import KEY, Latency, ModelStub, text
 from tests.support.server import Server, free_port, trellis
 
 STREAMS, RESUMED = 50, 5

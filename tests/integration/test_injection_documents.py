@@ -30,9 +30,9 @@ from docx import Document
 
 from app.governance.links import LINK_REMOVED, links
 from app.knowledge.parsing.media import ACCEPTED
+from loadtest.stub.server import KEY, ModelStub
 from tests.support import files
 from tests.support.claims import a_member, signed_in
-from tests.support.model_stub import KEY, ModelStub
 from tests.support.service import Service, running
 
 CASES: list[dict[str, Any]] = yaml.safe_load(

@@ -1,12 +1,13 @@
 """The servers that the tests start are what a deployment has, and fail the way that a test asks for."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import open_server, until
-from tests.support.processes import ROOT, wait_until
+from tests.support.processes import ROOT, ended, wait_until
 from tests.support.redis import running_cluster
 from tests.support.servers import Backends, Servers
 from tests.support.wire import Wire
@@ -156,30 +157,41 @@ def test_a_wire_is_slow_silent_cut_and_mended(echo: int) -> None:
 
 def test_servers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     program = f"""
-        import time
+        import signal, subprocess, time
         from pathlib import Path
         from tests.support import guard
         folder = Path({str(tmp_path)!r}) / "server"
         folder.mkdir()
-        print(guard.start(["sleep", 600], folder).pid, flush=True)
+        own = subprocess.Popen(["sleep", "600"])
+        guard.hold(own, signal.SIGTERM)
+        print(guard.start(["sleep", 600], folder).pid, own.pid, flush=True)
         time.sleep(600)
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, stdout=subprocess.PIPE) as run:
-        server = int(run.stdout.readline())
-        os.kill(server, 0)
+        servers = [int(pid) for pid in run.stdout.readline().split()]
+        for server in servers:
+            os.kill(server, 0)
         run.kill()
-    wait_until(ended(server), "the server ends with its run")
+    for server in servers:
+        wait_until(ended(server), "the server ends with its run")
     wait_until(lambda: not (tmp_path / "server").exists(), "its folder is removed")
 
 
-def ended(pid: int) -> Callable[[], bool]:
-    def gone() -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        # Nobody waits for an orphan in a container without an init: it is dead all the same.
-        status = Path(f"/proc/{pid}/stat")
-        return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
-
-    return gone
+def test_what_was_let_go_is_left_alone(tmp_path: Path) -> None:
+    program = """
+        import signal, subprocess
+        from tests.support import guard
+        own = [subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL) for _ in range(2)]
+        for process in own:
+            guard.hold(process, signal.SIGTERM)
+        guard.let_go(own[0])
+        print(*(process.pid for process in own), flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    let_go, held = (int(pid) for pid in run.stdout.split())
+    try:
+        wait_until(ended(held), "the one that is held ends")
+        assert not ended(let_go)()
+    finally:
+        os.kill(let_go, signal.SIGKILL)

@@ -25,12 +25,13 @@ class Written:
 class Writer:
     """Sends leads at a steady rate; each again, under its own key of idempotency, until it is acknowledged.
 
-    `addresses` are tried in turn: whoever refuses or does not answer is left for the next one.
+    `addresses` are tried in turn: whoever refuses or does not answer is left for the next one, after `pause_s`.
     """
 
     addresses: list[str]
     key: str
     per_second: float
+    pause_s: float = PAUSE_S
     acknowledged: dict[str, str] = field(default_factory=dict)
     written: list[Written] = field(default_factory=list)
     refusals: dict[str, int] = field(default_factory=dict)
@@ -79,7 +80,7 @@ class Writer:
                 return
             if place == self._place:
                 self._place = (place + 1) % len(self.addresses)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.pause_s)
 
     async def _send(self, session: aiohttp.ClientSession, address: str, name: str, body: Any) -> Any:
         try:

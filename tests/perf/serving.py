@@ -4,27 +4,27 @@ python -m tests.perf.serving bare PORT               an echo whose key check kno
 python -m tests.perf.serving ring PORT HOME          an echo with the key check of the service
 python -m tests.perf.serving ours PORT HOME          the service
 python -m tests.perf.serving chat PORT HOME MODEL    the service with two bots, instrumented as in production
+python -m tests.perf.serving told PORT HOME MODEL SHARE COLLECTOR
+                                                     the same, with that share of traces sent to a collector; SHARE
+                                                     "off": no traces, no metrics, no log lines
 """
 
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import uvicorn
 import uvloop
 from fastapi import Depends, FastAPI, Header, HTTPException
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from app.agent.models import ToolMode
 from app.clock import system_clock
+from app.container import opening
 from app.governance.keys import KeyRing, create_key, create_tenant
 from app.governance.privacy import scrub
 from app.http.rates import RateLimits, RatePlan
@@ -34,8 +34,10 @@ from app.principal import Principal, Role, Tier
 from app.storage.base import Base
 from app.storage.db import Database
 from app.telemetry.logs import configure_logs
+from app.telemetry.metrics import CATALOGUE, Metrics
+from app.telemetry.setup import log_counter
+from loadtest.stub.server import KEY
 from tests.perf.test_http import bare
-from tests.support.model_stub import KEY
 from tests.support.service import TENANT, Service, running
 
 BOTS = {"known": (), "asking": ("knowledge_search",)}
@@ -70,23 +72,44 @@ async def ring(home: Path) -> tuple[FastAPI, str]:
     return app, secret
 
 
-class _Dropped(SpanExporter):
-    """Takes spans, as a collector would, and forgets them."""
+class _Nothing:
+    """A metric that nothing comes of, and all of its series."""
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
+    def labels(self, *_values: object, **_named: object) -> Self:
+        return self
 
+    def nothing(self, *_values: object) -> None:
+        pass
 
-def instrument() -> None:
-    """Traces of one request in ten, JSON lines of every one, thrown away at the far end."""
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(SAMPLED)))
-    provider.add_span_processor(BatchSpanProcessor(_Dropped()))
-    trace.set_tracer_provider(provider)
-    configure_logs(as_json=True, level="INFO", scrub=scrub, stream=Path(os.devnull).open("w"))  # noqa: SIM115
+    inc = dec = set = observe = set_function = nothing
 
 
-async def chat(stack: AsyncExitStack, home: Path, model: str) -> tuple[FastAPI, str]:
-    """The service with the bots of `BOTS`, each over the same few pages."""
+class _NoMetrics:
+    """In place of `Metrics`: every metric of the catalogue, none of which is kept."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        vars(self).update({spec.attribute: _Nothing() for spec in CATALOGUE})
+
+
+def _log(metrics: Metrics, level: str) -> None:
+    """JSON lines as in production, thrown away at the far end; the container has set the logs up for a test."""
+    away = Path(os.devnull).open("w")  # noqa: SIM115
+    configure_logs(as_json=True, level=level, scrub=scrub, stream=away, counted=log_counter(metrics))
+
+
+async def told(stack: AsyncExitStack, home: Path, model: str, share: str, collector: str) -> tuple[FastAPI, str]:
+    """`chat`, and how much of it is told."""
+    if share != "off":
+        return await chat(stack, home, model, otlp_url=collector, trace_sample=float(share))
+    opening.build_metrics = lambda _version, _phase: _NoMetrics()  # type: ignore[assignment, return-value]
+    return await chat(stack, home, model, "CRITICAL", traces_kept=0)
+
+
+async def chat(
+    stack: AsyncExitStack, home: Path, model: str, level: str = "INFO", **settings: Any
+) -> tuple[FastAPI, str]:
+    """The service with the bots of `BOTS`, each over the same few pages; a tenth of its traces is kept."""
     made = running(
         home,
         knowledge=False,
@@ -96,11 +119,11 @@ async def chat(stack: AsyncExitStack, home: Path, model: str) -> tuple[FastAPI, 
         model_key=KEY,
         tenant_daily_tokens=NO_LIMIT,
         tenant_daily_usd=float(NO_LIMIT),
+        **{"trace_sample": SAMPLED, **settings},
     )
     service = await stack.enter_async_context(made)
     await _set_up(service)
-    # The container has set the logs up for a test.
-    instrument()
+    _log(service.container.metrics, level)
     service.container.rates = RateLimits(service.container.metrics, plan=RatePlan(dict.fromkeys(Tier, NO_LIMIT)))
     return create_app(service.container), service.key
 
@@ -131,6 +154,8 @@ async def main(name: str, port: int, *arguments: str) -> None:
             app, key = await ring(Path(arguments[0]))
         elif name == "chat":
             app, key = await chat(stack, Path(arguments[0]), arguments[1])
+        elif name == "told":
+            app, key = await told(stack, Path(arguments[0]), *arguments[1:])
         else:
             # Without the worker: what is measured is the request, not the decision that follows it.
             service = await stack.enter_async_context(running(Path(arguments[0]), knowledge=False, worker=False))

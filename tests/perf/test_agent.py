@@ -30,6 +30,7 @@ from app.clock import system_clock
 from app.ids import new_id
 from app.storage.base import Base
 from app.storage.db import Database
+from loadtest.stub.server import KEY
 from tests.perf.figures import record
 from tests.support.agents import (
     AGENT,
@@ -45,7 +46,6 @@ from tests.support.agents import (
     prompt,
     reply,
 )
-from tests.support.model_stub import KEY
 
 RUNS = 100
 SPEC = AgentSpec("leads", Verdict, ("find",), ROUTE)
@@ -126,7 +126,7 @@ def test_two_independent_writes_with_ledger(benchmark: Any, runner: asyncio.Runn
 @contextmanager
 def stub_process() -> Iterator[str]:
     """The address of a model that calls a tool and then says twenty words."""
-    command = [sys.executable, "-m", "tests.support.model_stub", "0", "--tool", "--words", "20"]
+    command = [sys.executable, "-m", "loadtest.stub.server", "0", "--tool", "--words", "20"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -23,9 +23,9 @@ import pytest
 import uvloop
 
 from app.packs.chat.sample_data import BOT
+from loadtest.stub.server import KEY
 from tests.perf.figures import record
 from tests.perf.target import CLIENTS, Target
-from tests.support.model_stub import KEY
 from tests.support.server import Server, free_port
 
 REQUESTS = 1_500
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads another p
 @contextmanager
 def model_stub(*arguments: str) -> Iterator[str]:
     """The address of a model that answers at once with twenty words and a citation."""
-    command = [sys.executable, "-m", "tests.support.model_stub", "0", "--words", "20", "--cite", *arguments]
+    command = [sys.executable, "-m", "loadtest.stub.server", "0", "--words", "20", "--cite", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -47,8 +47,8 @@ from app.packs.treatments.recommendation import PROMPT, RecommendationStage, des
 from app.packs.treatments.stages import EventSeen, Journey, RecommendationAsked
 from app.principal import worker
 from app.storage.base import MICROS
+from loadtest.stub.server import KEY
 from tests.perf.figures import record
-from tests.support.model_stub import KEY
 from tests.support.service import TENANT, Service, running
 
 DATA = Path(os.environ.get("TRELLIS_DATA", "../shared/data")) / "bank_contacts.csv"

@@ -52,6 +52,27 @@ COMPONENTS = {
         ["alertmanager", "prometheus-alertmanager"],
         {"apt-get": "prometheus-alertmanager", "dnf": "alertmanager", "brew": "alertmanager"},
     ),
+    "amtool": Component(
+        ["amtool"], {"apt-get": "prometheus-alertmanager", "dnf": "alertmanager", "brew": "alertmanager"}
+    ),
+    "postgres_exporter": Component(
+        ["postgres_exporter", "prometheus-postgres-exporter"],
+        {"apt-get": "prometheus-postgres-exporter", "dnf": "postgres_exporter", "brew": "postgres_exporter"},
+    ),
+    "redis_exporter": Component(
+        ["redis_exporter", "prometheus-redis-exporter"],
+        {
+            "apt-get": "prometheus-redis-exporter",
+            "dnf": "redis_exporter",
+            "brew": "redis_exporter",
+        },
+    ),
+    "node_exporter": Component(
+        ["node_exporter", "prometheus-node-exporter"],
+        {"apt-get": "prometheus-node-exporter", "dnf": "node-exporter", "brew": "node_exporter"},
+    ),
+    # Builds the collector that the tests run (tests/support/collector.py).
+    "go": Component(["go"], {"apt-get": "golang-go", "dnf": "golang", "brew": "go"}, ["/usr/local/go/bin"]),
     "chromium": Component(
         ["chromium", "chromium-browser", "google-chrome"],
         {"apt-get": "chromium", "dnf": "chromium", "brew": "chromium"},

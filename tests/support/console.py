@@ -56,7 +56,7 @@ class ConsoleContainer:
         self.users = UserTokens(b"a secret of tests", self.keys, self.clock)
         self.rates = RateLimits(self.metrics, plan=self.plan)
         self.readiness = Readiness({})
-        self.approvals = Approvals(self.clock, self.audit)
+        self.approvals = Approvals(self.clock, self.audit, self.metrics)
         self.flags = Flags(self.db, self.clock, audit=self.audit)
         self.flags.declare(
             kill_switch("leads"),

@@ -10,18 +10,30 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 10.0
+_ONE = threading.Lock()
 
 
 def start(command: list[Any], folder: Path, *, at_end: int = signal.SIGKILL, **how: Any) -> "subprocess.Popen[bytes]":
     """A server in a session of its own, which no Ctrl-C reaches. `folder` is removed where the run cannot."""
     process = subprocess.Popen([str(part) for part in command], start_new_session=True, **how)
-    _tell(f"+\t{process.pid}\t{int(at_end)}\t{folder.absolute()}")
+    hold(process, at_end, folder)
     return process
+
+
+def hold(process: "subprocess.Popen[bytes]", at_end: int, folder: Path | None = None) -> None:
+    """From now on it ends with the run, until it is let go. `folder`, if any, is removed with it."""
+    _tell(f"+\t{process.pid}\t{int(at_end)}\t{folder.absolute() if folder else ''}")
+
+
+def let_go(process: "subprocess.Popen[bytes]") -> None:
+    """It has ended: its number may be another one's soon."""
+    _tell(f"-\t{process.pid}")
 
 
 def end(process: "subprocess.Popen[bytes]", how: int = signal.SIGKILL) -> None:
@@ -33,7 +45,7 @@ def end(process: "subprocess.Popen[bytes]", how: int = signal.SIGKILL) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=10)
-    _tell(f"-\t{process.pid}")
+    let_go(process)
 
 
 @functools.cache
@@ -44,11 +56,13 @@ def _watcher(_run: int) -> "subprocess.Popen[str]":
 
 
 def _tell(line: str) -> None:
-    # A forked child of the run is not the run.
-    pipe = _watcher(os.getpid()).stdin
-    assert pipe is not None
-    pipe.write(f"{line}\n")
-    pipe.flush()
+    # Servers are started in threads, and of two watchers one would be dropped with what it holds.
+    with _ONE:
+        # A forked child of the run is not the run.
+        pipe = _watcher(os.getpid()).stdin
+        assert pipe is not None
+        pipe.write(f"{line}\n")
+        pipe.flush()
 
 
 def watch() -> None:
@@ -66,7 +80,8 @@ def watch() -> None:
         while _signal(pid, 0) and time.monotonic() < deadline:
             time.sleep(0.05)
         _signal(pid, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _signal(pid: int, how: int) -> bool:

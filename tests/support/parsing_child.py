@@ -5,10 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 
 from app.knowledge.parsing import media
 from app.knowledge.parsing.base import Limits, Parsed
@@ -55,7 +55,8 @@ def start_process() -> str:
 
 
 def write_file() -> str:
-    Path(os.environ["PYTHONPATH"].split(os.pathsep)[0], "written-by-a-reader").write_text("x")
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(b"x")
     return "wrote"
 
 

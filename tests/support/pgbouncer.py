@@ -23,6 +23,8 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = trust
 auth_file = {users}
+admin_users = {watcher}
+stats_users = {watcher}
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 500
@@ -52,7 +54,9 @@ def running_pgbouncer(server_port: int, *, pool_size: int = POOL_SIZE) -> Iterat
     bouncer = PgBouncer(free_port(), temporary_folder("trellis-bouncer-", in_memory=True))
     users, config = bouncer.folder / "users", bouncer.folder / "config.ini"
     users.write_text("".join(f'"{login}" ""\n' for login in (APP, OWNER, USER)))
-    config.write_text(_CONFIG.format(server=server_port, port=bouncer.port, users=users, pool_size=pool_size))
+    config.write_text(
+        _CONFIG.format(server=server_port, port=bouncer.port, users=users, watcher=USER, pool_size=pool_size)
+    )
     for path in (users, config):
         # It runs as another user, whatever a command that ran in this process left files to be.
         path.chmod(0o644)

@@ -28,7 +28,7 @@ from tests.support.databases import APP, OWNER, Addresses, create_logins, make_t
 
 USER = "trellis"
 """The superuser, for the tests alone."""
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 MEMORY_WANTED = 4 << 30  # bytes
 _ALWAYS = ("max_connections=200", "wal_keep_size=512MB", "wal_receiver_status_interval=1")
 # A test's data need not outlive the machine's power. The log's writer is quick: a replica must not wait for it.

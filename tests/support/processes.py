@@ -1,5 +1,6 @@
 """Child processes of tests: started with this interpreter, ended by their id."""
 
+import os
 import subprocess
 import sys
 import time
@@ -48,3 +49,18 @@ def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 30.0) ->
     while not holds():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
         time.sleep(0.02)
+
+
+def ended(pid: int) -> Callable[[], bool]:
+    """Whether the process of that number runs no more, for `wait_until`."""
+
+    def gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        # Nobody waits for an orphan in a container without an init: it is dead all the same.
+        status = Path(f"/proc/{pid}/stat")
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+    return gone

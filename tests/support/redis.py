@@ -7,10 +7,11 @@ session).
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -19,12 +20,14 @@ from tests.support import guard
 from tests.support.components import require
 from tests.support.postgres import free_port
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 # Long enough for a machine that is busy with other tests to answer in.
 TIMEOUT_S, TRIP_S = 1.0, 2.0
 NODE_TIMEOUT_MS = 1_000
 PATIENT_NODE_TIMEOUT_MS = 20_000
 SLOTS = 16_384
+COUNTERS = "trellis:limits:"
+"""Of rate limits: they go by themselves in minutes."""
 # A node also listens on its port plus 10,000.
 HIGHEST_PORT = 55_535
 
@@ -95,17 +98,20 @@ def running_cluster(
     folder: Path, replicas: int = 0, node_timeout_ms: int = NODE_TIMEOUT_MS
 ) -> Iterator[RunningCluster]:
     """Three masters with a third of the slots each, with that many replicas (0 or 1) each."""
-    timeout = ("--cluster-node-timeout", str(node_timeout_ms))
-    options = ("--cluster-enabled", "yes", *timeout, "--repl-diskless-sync-delay", "0")
     with ExitStack() as stack:
         nodes = [
-            stack.enter_context(running(folder / str(place), *options, port=_node_port()))
-            for place in range(3 + 3 * replicas)
+            stack.enter_context(running_node(folder / str(place), node_timeout_ms)) for place in range(3 + 3 * replicas)
         ]
         cluster = RunningCluster(nodes[:3], nodes[3:])
         _form(cluster.masters, nodes)
         _follow(cluster)
         yield cluster
+
+
+def running_node(folder: Path, node_timeout_ms: int = NODE_TIMEOUT_MS) -> AbstractContextManager[RedisServer]:
+    """A node without slots that no cluster knows yet."""
+    timeout = ("--cluster-node-timeout", str(node_timeout_ms))
+    return running(folder, "--cluster-enabled", "yes", *timeout, "--repl-diskless-sync-delay", "0", port=_node_port())
 
 
 def _node_port() -> int:
@@ -154,6 +160,20 @@ def _until(holds: Callable[[], object], reason: str) -> None:
         if time.monotonic() > limit:
             raise RuntimeError(reason)
         time.sleep(0.02)
+
+
+def entries(server: RedisServer) -> list[tuple[str, Any]]:
+    """Every key with what it holds, but for counters of rate limits."""
+    client = server.client()
+    read: dict[str, Callable[[str], Any]] = {
+        "string": client.get,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": client.smembers,
+        "zset": lambda key: client.zrange(key, 0, -1),
+        "hash": client.hgetall,
+        "stream": client.xrange,
+    }
+    return [(key, read[client.type(key)](key)) for key in client.scan_iter() if COUNTERS not in key]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""The service as a process of its own, on a free port, over a data folder that outlives it."""
+"""The service as a process of its own, on a free port, over a data folder that outlives it. It ends with the run."""
 
 import json
 import os
@@ -12,8 +12,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.support import guard
+
 ROOT = Path(__file__).parent.parent.parent
-READY_S = 120.0
+READY_S = 300.0
 
 
 def free_port() -> int:
@@ -36,9 +38,10 @@ def trellis(
 
 
 def environment(home: Path, port: int, **settings: str) -> dict[str, str]:
-    """This process's environment without its own settings, and a terminal wide enough for tables."""
+    """This process's environment without its own settings, nothing beside it, and a terminal wide enough for tables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRELLIS_")}
-    return kept | {"TRELLIS_HOME": str(home), "TRELLIS_PORT": str(port), "COLUMNS": "160", **settings}
+    own = {"TRELLIS_HOME": str(home), "TRELLIS_PORT": str(port), "TRELLIS_MONITORING": "false", "COLUMNS": "160"}
+    return kept | own | settings
 
 
 class Server:
@@ -57,6 +60,7 @@ class Server:
             stdout=self.log,
             stderr=self.log,
         )
+        guard.hold(self.process, signal.SIGTERM)
 
     def __enter__(self) -> "Server":
         return self
@@ -64,7 +68,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(20)
+        self._ended(20)
         self.log.close()
 
     def wait_ready(self) -> None:
@@ -82,11 +86,16 @@ class Server:
     def kill(self) -> None:
         """SIGKILL: nothing of its own runs any more."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self._ended(20)
 
     def terminate(self) -> int:
         self.process.terminate()
-        return self.process.wait(40)
+        return self._ended(40)
+
+    def _ended(self, timeout_s: float) -> int:
+        code = self.process.wait(timeout_s)
+        guard.let_go(self.process)
+        return code
 
     def text(self, path: str) -> str:
         """What anybody may read. Raises HTTPError for an error answer."""

@@ -19,7 +19,7 @@ import orjson
 import uvloop
 
 from app.agent.model import estimate_tokens
-from tests.support.model_stub import Latency, ModelStub
+from loadtest.stub.server import Latency, ModelStub
 
 CACHED_FROM, CACHED_STEP = 1024, 128
 """OpenAI, "Prompt caching": prefixes from 1,024 tokens on, in steps of 128."""

@@ -44,6 +44,8 @@ def test_every_file_of_the_program_is_sent() -> None:
     tracked = subprocess.run(["git", "ls-files", "app"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(tracked.split()) <= set(sources_of(ROOT, "app"))
     assert sent("infra/phases.py", RULES)
+    assert sent("runbooks/pages.py", RULES)
+    assert sent("runbooks/alerts/PostgresDown.md", RULES)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,7 @@ def test_every_file_of_the_program_is_sent() -> None:
         "app/.env.production",
         "infra/stacks/Pulumi.small.yaml",
         "dist/sbom.cdx.json",
+        "runbooks/drill/run.py",
     ],
 )
 def test_what_the_image_does_not_need_is_never_sent(path: str) -> None:

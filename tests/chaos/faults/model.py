@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from app.agent.breaker import BreakerState
+from loadtest.stub.server import KEY, Fault, Latency, ModelStub, text
 from tests.chaos.fault import Promise, Seen, Stage
 from tests.chaos.house import House, furnish, serving
 from tests.chaos.load import Client, Try, codes, failed, percentile_ms, session, until_answered
 from tests.chaos.questions import BOTS, P99_RATIO, Questions
-from tests.support.model_stub import KEY, Fault, Latency, ModelStub, text
 
 CACHED_RATE, FRESH_RATE = 50.0, 15.0
 OPEN, CLOSED = float(BreakerState.OPEN), float(BreakerState.CLOSED)

@@ -10,8 +10,8 @@ from app.packs.chat.api import CHATS_A_MINUTE
 from app.packs.chat.bots import Bots
 from app.packs.chat.models import AnswerFeedback
 from app.principal import Principal, Role, Tier
+from loadtest.stub.server import KEY, Cut, ModelStub, text
 from tests.support.claims import signed_in
-from tests.support.model_stub import KEY, Cut, ModelStub, text
 from tests.support.service import TENANT, Service, running
 from tests.support.sse import events_of, text_of
 

@@ -8,7 +8,7 @@ import pytest
 from app.conversation.assistant import Assistant
 from app.governance.flags import KILL
 from app.principal import EVERY_TENANT, Principal, Role
-from tests.support.model_stub import KEY, ModelStub, text
+from loadtest.stub.server import KEY, ModelStub, text
 from tests.support.service import TENANT, Service, running
 
 QUESTION = "How many days of paid leave does everybody have?"

@@ -13,8 +13,8 @@ from app.container import Container, Parts, migrate_database, open_container
 from app.conversation.events import CacheHit, Done, Failed, Token
 from app.principal import Principal, Role
 from app.settings import load_settings
+from loadtest.stub.server import KEY, Cut, Latency, ModelStub, text
 from tests.support.conversation import assistant_spec, cited, collected, last_answer, said
-from tests.support.model_stub import KEY, Cut, Latency, ModelStub, text
 
 ASKER = Principal("acme", "key_asker", Role.AGENT)
 ANSWER = "Pro costs nine euro a month for each sensor [1]. It includes alarms by telephone [1]."

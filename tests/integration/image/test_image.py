@@ -135,6 +135,8 @@ def test_the_installed_program_serves_as_nobody_with_a_root_that_cannot_be_writt
     assert container.run("health")[0] == 1  # nothing runs
     status, said = container.run("migrate")
     assert (status, "The database has schema" in said) == (0, True), said
+    status, said = container.run("oncall", "PostgresDown")
+    assert (status, "[mutate]" in said, "No kill switch is on." in said) == (0, True, True), said
     server = container.start("serve")
     try:
         wait_ready(server, load_settings({}, port=container.port))
@@ -178,6 +180,8 @@ def test_what_was_left_out_is_needed_by_nothing_that_runs(image: Path) -> None:
 def test_nothing_of_the_tools_of_development_is_installed_and_the_whole_stays_small(image: Path) -> None:
     packages = image / "app/.venv" / LIBRARY / "site-packages"
     assert (packages / "app").is_dir()  # copied, not linked to sources that are not there at work
+    assert (packages / "runbooks/alerts/PostgresDown.md").is_file()
+    assert not (packages / "runbooks/drill").exists()
     assert not [name for name in ("pytest", "mypy", "ruff", "hypothesis", "pulumi") if (packages / name).exists()]
     megabytes = sum(path.lstat().st_size for path in packages.rglob("*")) / 1e6
     assert 200 < megabytes < LARGEST_MB

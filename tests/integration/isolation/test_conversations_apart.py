@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from app.cache import tiered
 from app.principal import Principal, Role
 from app.storage.base import Base
+from loadtest.stub.server import KEY, ModelStub
 from tests.support.isolation import BOTS, Someone, Tenant, events, parrot, two_tenants
-from tests.support.model_stub import KEY, ModelStub
 from tests.support.redis import RedisServer
 from tests.support.service import Service, running
 

@@ -27,7 +27,7 @@ from app.agent.prompts import read_directory
 from app.governance.links import LINK_REMOVED
 from app.packs.leads.pack import LEADS
 from app.packs.leads.tools import BOT
-from tests.support.model_stub import KEY, ModelStub
+from loadtest.stub.server import KEY, ModelStub
 from tests.support.service import TENANT, Service, lead, running
 
 CASES = yaml.safe_load((Path(__file__).parents[2] / "data" / "injections.yaml").read_text())

@@ -13,7 +13,7 @@ from app.governance.models import Decision, DecisionState
 from app.integrations.local import list_outbox
 from app.packs.leads.service import LeadService
 from app.principal import Principal, Role
-from tests.support.model_stub import KEY, ModelStub, error, text
+from loadtest.stub.server import KEY, ModelStub, error, text
 from tests.support.service import TENANT, Service, lead, running
 
 ADMIN = Principal(TENANT, "test", Role.ADMIN)

@@ -84,7 +84,7 @@ async def test_a_worker_does_what_an_api_behind_a_pooler_enqueues_says_how_it_is
     for path in ("/healthz", "/startupz", "/readyz"):
         assert (await asyncio.to_thread(ask, here, path))[0]
     metrics = await asyncio.to_thread(worker.text, "/metrics")
-    assert 'trellis_jobs_finished_total{job="leads.decide",outcome="done"} ' in metrics
+    assert 'trellis_jobs_finished_total{outcome="done",task="leads.decide"} ' in metrics
     assert await asyncio.to_thread(worker.terminate) == 0
     assert deployment.workers() == 0  # it signed off: nobody has to take it for dead first
     assert ask(here, "/healthz")[1].startswith("Nothing that is Trellis answers")

@@ -170,3 +170,17 @@ def test_scopes_have_breakers_of_their_own_and_the_metric_shows_the_worst(second
     seconds.now = 5
     succeed(acme)
     assert shown() == BreakerState.CLOSED
+
+
+def test_each_opening_is_counted_however_short_it_is(seconds: Seconds) -> None:
+    metrics = Metrics(CollectorRegistry())
+    breakers = Breakers(metrics, failures=1, window_s=10, open_s=5, clock=seconds)
+    opened: list[float | None] = []
+    for scope in ("acme", "other"):
+        breaker = breakers.get("tool:crm", scope)
+        opened.append(metrics.registry.get_sample_value("trellis_breaker_opened_total", {"name": "tool:crm"}))
+        fail(breaker)
+        seconds.now += 5
+        succeed(breaker)
+    assert opened == [0, 1]
+    assert metrics.registry.get_sample_value("trellis_breaker_opened_total", {"name": "tool:crm"}) == 2

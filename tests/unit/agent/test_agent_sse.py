@@ -16,9 +16,9 @@ from app.agent.openai_compatible import OpenAiCompatible
 from app.agent.sse import MAX_EVENT_BYTES, EventParser, EventTooLong
 from app.agent.wire import decode
 from app.agent.wire_stream import ProviderError, StreamedReply
+from loadtest.stub.answers import completion, events
+from loadtest.stub.server import USAGE
 from tests.support.agents import ask
-from tests.support.model_answers import completion, events
-from tests.support.model_stub import USAGE
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 NAMES = st.sampled_from(["find", "look_up"])

@@ -23,7 +23,7 @@ from app.agent.model import (
 )
 from app.agent.talk import TalkSpec
 from app.storage.db import Database
-from app.telemetry import spans
+from app.telemetry import names, spans
 from app.telemetry.metrics import foreign_label_values
 from tests.conftest import StillClock
 from tests.support.agents import (
@@ -38,6 +38,9 @@ from tests.support.agents import (
     build_room,
     prompt,
 )
+
+AGENT_RUN, TALK = "invoke_agent leads", "invoke_agent chat"
+MODEL_CALL, TOOL_RUN = "chat script-1", "execute_tool find"
 
 
 @pytest.fixture
@@ -92,12 +95,12 @@ async def test_a_streamed_turn_is_one_trace_that_its_listener_has_no_part_in(
             ):
                 assert trace.get_current_span() is listener
         *others, last = shape(recorded)
-        assert last == (spans.AGENT_RUN, None)
-        tools = [] if broken else [(spans.TOOL_EXECUTE, spans.AGENT_RUN)]
-        assert sorted(others) == [(spans.MODEL_CALL, spans.AGENT_RUN)] * (1 if broken else 2) + tools
-        assert attributes(recorded)[spans.MODEL_CALL][spans.OUTPUT_TOKENS] == (5 if broken else 20)
+        assert last == (TALK, None)
+        tools = [] if broken else [(TOOL_RUN, TALK)]
+        assert sorted(others) == [(MODEL_CALL, TALK)] * (1 if broken else 2) + tools
+        assert attributes(recorded)[MODEL_CALL][names.OUTPUT_TOKENS] == (5 if broken else 20)
         ended = recorded.get_finished_spans()
-        assert {span.status.is_ok for span in ended if span.name != spans.TOOL_EXECUTE} == {not broken}
+        assert {span.status.is_ok for span in ended if span.name != TOOL_RUN} == {not broken}
         assert not any("private" in span.to_json() for span in ended)
         assert list(foreign_label_values(room.metrics.registry)) == []
 
@@ -113,13 +116,45 @@ async def test_a_run_is_one_trace_and_carries_no_words_of_anybody(
     values = {"message": "private words"}
     await room.agent.run(AGENT, spec, prompt(), values=values, facts={}, subject_id="lead_1", deadline_s=5)
     *others, last = shape(recorded)
-    assert last == (spans.AGENT_RUN, None)
-    assert sorted(others) == [(spans.MODEL_CALL, spans.AGENT_RUN)] * 3 + [(spans.TOOL_EXECUTE, spans.AGENT_RUN)]
+    assert last == (AGENT_RUN, None)
+    assert sorted(others) == [(MODEL_CALL, AGENT_RUN)] * 3 + [(TOOL_RUN, AGENT_RUN)]
     by_name = attributes(recorded)
-    shown = {spans.AGENT: "leads", spans.PROMPT: "test", spans.PROMPT_VERSION: 1, spans.STEPS: 2}
-    assert by_name[spans.AGENT_RUN] == shown
-    assert by_name[spans.MODEL_CALL][spans.INPUT_TOKENS] == 100
-    assert by_name[spans.TOOL_EXECUTE] == {spans.TOOL: "find", spans.TOOL_STATE: "done"}
+    shown = {
+        names.OPERATION: names.INVOKE_AGENT,
+        names.AGENT: "leads",
+        names.PROMPT: "test",
+        names.PROMPT_VERSION: 1,
+        names.STEPS: 2,
+    }
+    assert by_name[AGENT_RUN] == shown
+    assert by_name[MODEL_CALL][names.INPUT_TOKENS] == 100
+    assert by_name[TOOL_RUN] == {
+        names.OPERATION: names.EXECUTE_TOOL,
+        names.TOOL: "find",
+        names.TOOL_TYPE: "function",
+        names.TOOL_STATE: "done",
+    }
     assert not any("private" in span.to_json() for span in recorded.get_finished_spans())
     assert list(foreign_label_values(room.metrics.registry)) == []
     assert room.count("tool_calls_total", tool="unknown", outcome="denied") == 1
+
+
+async def test_a_call_is_on_its_packs_bill_and_its_tokens_are_seen_one_by_one(db: Database, clock: StillClock) -> None:
+    room = build_room(db, clock, ScriptedModel(GOOD_ANSWER, GOOD_ANSWER), tools=[FIND])
+    arguments = {"values": {"message": "hi"}, "facts": {}, "subject_id": "lead_1", "deadline_s": 5}
+    for pack in ("", "teams"):
+        spec = AgentSpec("leads", Verdict, (), ROUTE, pack=pack)
+        await room.agent.run(AGENT, spec, prompt(), fresh=True, **arguments)
+    sample = room.metrics.registry.get_sample_value
+    costs = [sample("trellis_run_cost_usd_total", {"pack": pack}) for pack in ("leads", "teams")]
+    assert costs[0] == costs[1] > 0
+    assert sum(costs) == sample("trellis_model_cost_usd_total", {"provider": "scripted"})
+    tokens = {"provider": "scripted", "direction": "input"}
+    assert sample("trellis_model_call_tokens_count", tokens) == 2
+    assert sample("trellis_model_call_tokens_sum", tokens) == sample("trellis_model_tokens_total", tokens)
+
+
+async def test_a_providers_failures_are_there_at_zero_before_its_first_call(db: Database, clock: StillClock) -> None:
+    room = build_room(db, clock, ScriptedModel(GOOD_ANSWER))
+    labels = {"provider": "scripted", "route": ROUTE, "outcome": "error"}
+    assert room.metrics.registry.get_sample_value("trellis_model_call_duration_seconds_count", labels) == 0

@@ -17,7 +17,14 @@ class Raising:
         raise self._error
 
 
-@pytest.mark.parametrize("error", [AttributeError("'NoneType' object has no attribute 'writelines'"), OSError("gone")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'NoneType' object has no attribute 'writelines'"),
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed"),
+        OSError("gone"),
+    ],
+)
 async def test_a_connection_that_was_closed_under_way_is_redis_away(error: Exception) -> None:
     link = RedisLink(cast(Client, Raising(error)))
     with pytest.raises(RedisAway):

@@ -125,3 +125,26 @@ async def test_who_leaves_takes_the_read_from_nobody(known, source):
     await settle()
     source.gate.set()
     assert await staying == 1
+
+
+async def test_what_is_warmed_is_read_once_for_who_asks_then(known, source):
+    source.gate.clear()
+    known.warm("a")
+    known.warm("a")
+    asking = asyncio.create_task(known.get("a"))
+    await asyncio.sleep(0)
+    source.gate.set()
+    assert await asking == 1
+    known.warm("a")
+    assert (await known.get("a"), source.reads) == (1, 1)
+
+
+async def test_a_warming_that_fails_is_told_to_who_asks(known, source):
+    source.broken = True
+    source.gate.clear()
+    known.warm("a")
+    asking = asyncio.create_task(known.get("a"))
+    await asyncio.sleep(0)
+    source.gate.set()
+    with pytest.raises(ConnectionError):
+        await asking

@@ -287,9 +287,11 @@ async def test_a_persons_questions_are_erased_from_the_vectors(talking: Builder)
     await ask(talk, semantic_threshold=0.8)
     await ask(talk, COLLEAGUE, "when is a refund paid", semantic_threshold=0.99)
     await talk.assistant.settled()
-    await talk.assistant.forget("acme", ASKER.user, [BOT])
+    await talk.assistant.forget("acme", "nobody", [BOT])
     (namespace,) = [name for name in talk.store.kept if name.generation == "~answers"]
-    assert len(talk.store.kept[namespace]) == 1
+    assert len(talk.store.kept[namespace]) == 2
+    await talk.assistant.forget("acme", ASKER.user, [BOT])
+    assert not talk.store.kept.get(namespace)
 
 
 async def test_a_failing_search_by_meaning_costs_the_saving_and_nothing_else(talking: Builder) -> None:

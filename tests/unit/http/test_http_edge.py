@@ -212,7 +212,8 @@ async def test_requests_are_counted_under_their_routes_template(api, extra, cont
     await extra.get("/files/a/b/c.txt")
     await extra.get("/made-up-by-a-scanner")
     await extra.request("BREW", "/page")
-    assert requests_of(container) == {
+    counted = requests_of(container)
+    assert {key: value for key, value in counted.items() if value} == {
         ("GET", "/v1/items/forgot/{item_id}", "2xx"): 2,
         ("POST", "/v1/items/forgot/{item_id}", "4xx"): 1,
         ("GET", "/v1/items/boom", "5xx"): 1,

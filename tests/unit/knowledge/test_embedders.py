@@ -13,6 +13,7 @@ from aiohttp import web
 
 from app.errors import ConfigError, Unavailable
 from app.knowledge.embedders import OpenAiEmbedder, WordLlamaEmbedder
+from tests.support.on_loopback import on_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -98,13 +99,9 @@ async def server() -> AsyncIterator[Server]:
     fake = Server()
     app = web.Application()
     app.router.add_post("/v1/embeddings", fake.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    yield fake
-    await runner.cleanup()
+    async with on_loopback(app) as address:
+        fake.url = f"{address}/v1"
+        yield fake
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Every line is masked, whoever wrote it."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -11,9 +12,14 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from prometheus_client import CollectorRegistry
 
 from app.governance.privacy import scrub
 from app.telemetry.logs import configure_logs
+from app.telemetry.metrics import LEVELS, Metrics
+from app.telemetry.setup import log_counter
 
 FULL_DEVICE = Path("/dev/full")
 KEY = "trl_" + "Ab3_-" * 8
@@ -170,3 +176,31 @@ def test_a_line_names_the_trace_it_belongs_to() -> None:
     inside, outside = lines(stream)
     assert (inside["trace_id"], inside["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
     assert "trace_id" not in outside
+
+
+def test_every_line_that_is_written_is_counted_by_its_level_and_no_other() -> None:
+    registry = CollectorRegistry()
+    logging.getLogger().handlers.clear()
+    counted = log_counter(Metrics(registry))
+    configure_logs(as_json=True, level="INFO", scrub=scrub, stream=io.StringIO(), counted=counted)
+    log = structlog.get_logger()
+    log.debug("not written")
+    log.info("one")
+    log.exception("two")
+    logging.getLogger("somebody.else").log(47, "a level of their own")
+    values = {level: registry.get_sample_value("trellis_log_events_total", {"level": level}) for level in LEVELS}
+    assert values == {"debug": 0, "info": 1, "warning": 0, "error": 2, "critical": 0}
+
+
+async def test_a_task_that_outlives_its_request_logs_the_requests_trace() -> None:
+    stream = configured()
+    span = NonRecordingSpan(SpanContext(0xA1, 0xB2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+
+    async def beside() -> None:
+        structlog.get_logger().info("beside")
+
+    with trace.use_span(span):
+        task = asyncio.create_task(beside())
+    await task
+    (line,) = lines(stream)
+    assert (line["trace_id"], line["span_id"]) == (f"{0xA1:032x}", f"{0xB2:016x}")

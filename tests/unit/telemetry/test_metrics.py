@@ -84,7 +84,7 @@ def test_metrics_has_exactly_the_catalogue_as_attributes_of_the_declared_classes
     metrics = Metrics(CollectorRegistry())
     assert Metrics.__annotations__ == {spec.attribute: CLASSES[spec.kind] for spec in CATALOGUE}
     for spec in CATALOGUE:
-        assert type(getattr(metrics, spec.attribute)) is CLASSES[spec.kind]
+        assert isinstance(getattr(metrics, spec.attribute), CLASSES[spec.kind])
 
 
 def test_a_counter_is_exposed_under_its_catalogue_name() -> None:

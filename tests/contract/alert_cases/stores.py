@@ -1,0 +1,238 @@
+"""Redis and Qdrant."""
+
+from tests.support.alert_quartets import quartet
+
+CASES = (
+    *quartet(
+        "RedisDown",
+        {"severity": "ticket", "team": "data", "instance": "redis-a:9121"},
+        summary="The Redis behind redis-a:9121 does not answer its exporter",
+        description=(
+            "Its caches and limits are held by each process for itself: answers cost more, limits are looser."
+        ),
+        dashboard="trellis-stores",
+        at="15m",
+        fires={'redis_up{instance="redis-a:9121"}': "1x5 0x20", 'redis_up{instance="redis-b:9121"}': "1x20"},
+        under={'redis_up{instance="redis-a:9121"}': "1x14 0x20"},
+        total={'redis_up{instance="redis-a:9121"}': "0x20"},
+    ),
+    *quartet(
+        "RedisMemory",
+        {"severity": "ticket", "team": "data", "instance": "redis-a:9121"},
+        summary="95% of the memory of redis-a:9121 is taken",
+        description=("At its limit it throws keys away. Look what grew: answers, sessions, or keys that never expire."),
+        dashboard="trellis-stores",
+        at="20m",
+        fires={
+            'redis_memory_used_bytes{instance="redis-a:9121"}': "950x30",
+            'redis_memory_max_bytes{instance="redis-a:9121"}': "1000x30",
+        },
+        under={
+            'redis_memory_used_bytes{instance="redis-a:9121"}': "850x30",
+            'redis_memory_max_bytes{instance="redis-a:9121"}': "1000x30",
+            'redis_memory_used_bytes{instance="redis-b:9121"}': "5000x30",
+            'redis_memory_max_bytes{instance="redis-b:9121"}': "0x30",
+        },
+        total={
+            'redis_memory_used_bytes{instance="redis-a:9121"}': "1000x30",
+            'redis_memory_max_bytes{instance="redis-a:9121"}': "1000x30",
+        },
+        total_summary="100% of the memory of redis-a:9121 is taken",
+    ),
+    *quartet(
+        "RedisEvictions",
+        {"severity": "ticket", "team": "data", "instance": "redis-a:9121"},
+        summary="redis-a:9121 throws away 2 keys a second",
+        description=("Its memory is full: answers go early, limits forget who asked. Give it more, or cache less."),
+        dashboard="trellis-stores",
+        at="40m",
+        fires={'redis_evicted_keys_total{instance="redis-a:9121"}': "0+120x60"},
+        under={'redis_evicted_keys_total{instance="redis-a:9121"}': "0+30x60"},
+        total={'redis_evicted_keys_total{instance="redis-a:9121"}': "0+60000x60"},
+        total_summary="redis-a:9121 throws away 1k keys a second",
+    ),
+    *quartet(
+        "RedisRejectedConnections",
+        {"severity": "ticket", "team": "data", "instance": "redis-a:9121"},
+        summary="redis-a:9121 turned away 5 connections in five minutes",
+        description=(
+            "It has as many clients as it lets in. Look which process opens them and does not give them back."
+        ),
+        dashboard="trellis-stores",
+        at="40m",
+        fires={'redis_rejected_connections_total{instance="redis-a:9121"}': "0+1x60"},
+        under={'redis_rejected_connections_total{instance="redis-a:9121"}': "40x60"},
+        total={'redis_rejected_connections_total{instance="redis-a:9121"}': "0+100x60"},
+        total_summary="redis-a:9121 turned away 500 connections in five minutes",
+    ),
+    *quartet(
+        "RedisReplicationBroken",
+        {"severity": "ticket", "team": "data", "instance": "redis-b:9121", "master_host": "a", "master_port": "6379"},
+        summary="The replica redis-b:9121 has lost its master",
+        description=(
+            "A failover to it would lose what was written since. Look at the network and the master's memory."
+        ),
+        dashboard="trellis-stores",
+        at="20m",
+        fires={'redis_master_link_up{instance="redis-b:9121",master_host="a",master_port="6379"}': "1x10 0x20"},
+        under={'redis_master_link_up{instance="redis-b:9121",master_host="a",master_port="6379"}': "1x17 0x20"},
+        total={'redis_master_link_up{instance="redis-b:9121",master_host="a",master_port="6379"}': "0x30"},
+    ),
+    *quartet(
+        "RedisReplicaMissing",
+        {"severity": "ticket", "team": "data", "instance": "redis-a:9121"},
+        summary="The master redis-a:9121 has no replica",
+        description="If it goes, its keys go with it, and nothing takes its place.",
+        dashboard="trellis-stores",
+        at="20m",
+        fires={
+            'redis_connected_slaves{instance="redis-a:9121"}': "1x5 0x30",
+            'redis_instance_info{instance="redis-a:9121",role="master"}': "1x30",
+        },
+        under={
+            'redis_connected_slaves{instance="redis-a:9121"}': "0x30",
+            'redis_instance_info{instance="redis-a:9121",role="slave"}': "1x30",
+        },
+        total={
+            'redis_connected_slaves{instance="redis-a:9121"}': "0x30",
+            'redis_instance_info{instance="redis-a:9121",role="master"}': "1x30",
+        },
+    ),
+    *quartet(
+        "RedisClusterBroken",
+        {"severity": "page", "team": "data"},
+        summary="The Redis Cluster says on every node that it is not whole",
+        description=("It takes no command: every answer is asked of a model, limits and locks are not shared."),
+        dashboard="trellis-stores",
+        at="10m",
+        fires={
+            'redis_cluster_state{instance="redis-a:9121"}': "1x5 0x20",
+            'redis_cluster_state{instance="redis-b:9121"}': "1x6 0x20",
+        },
+        under={
+            'redis_cluster_state{instance="redis-a:9121"}': "0x20",
+            'redis_cluster_state{instance="redis-b:9121"}': "1x20",
+        },
+        total={'redis_cluster_state{instance="redis-a:9121"}': "0x20"},
+    ),
+    *quartet(
+        "RedisClusterSlots",
+        {"severity": "ticket", "team": "data", "instance": "redis-a:9121"},
+        summary="redis-a:9121 sees 10923 of 16384 slots served",
+        description=("Keys of the others cannot be read or written. A lone master is away, or a move hangs."),
+        dashboard="trellis-stores",
+        at="15m",
+        fires={
+            'redis_cluster_slots_ok{instance="redis-a:9121"}': "16384x5 10923x20",
+            'redis_cluster_enabled{instance="redis-a:9121"}': "1x30",
+        },
+        under={
+            'redis_cluster_slots_ok{instance="redis-a:9121"}': "16384x30",
+            'redis_cluster_enabled{instance="redis-a:9121"}': "1x30",
+        },
+        total={
+            'redis_cluster_slots_ok{instance="redis-a:9121"}': "0x30",
+            'redis_cluster_enabled{instance="redis-a:9121"}': "1x30",
+        },
+        total_summary="redis-a:9121 sees 0 of 16384 slots served",
+    ),
+    *quartet(
+        "QdrantDown",
+        {"severity": "page", "team": "data"},
+        summary="No Qdrant answers",
+        description="Nothing can be looked up: answers have no evidence, or are refused.",
+        dashboard="trellis-stores",
+        at="10m",
+        fires={'up{job="qdrant",instance="q-a:6333"}': "1x3 0x20", 'up{job="qdrant",instance="q-b:6333"}': "1x4 0x20"},
+        under={'up{job="qdrant",instance="q-a:6333"}': "0x20", 'up{job="qdrant",instance="q-b:6333"}': "1x20"},
+        total={
+            'up{job="qdrant",instance="q-a:6333"}': "0x20",
+            'up{job="qdrant",instance="q-b:6333"}': "0x20",
+            'up{job="qdrant",instance="q-c:6333"}': "0x20",
+        },
+    ),
+    *quartet(
+        "QdrantCollectionNotGreen",
+        {"severity": "ticket", "team": "data", "id": "leads_1"},
+        summary="The collection leads_1 has been optimizing for two hours",
+        description=("It is yellow: it answers, slower. Look at the disk, the memory and how fast documents come in."),
+        dashboard="trellis-stores",
+        at="2h30m",
+        fires={'collection_running_optimizations{instance="q-a:6333",id="leads_1"}': "0x5 1x200"},
+        under={'collection_running_optimizations{instance="q-a:6333",id="leads_1"}': "1x100 0x5 1x100"},
+        total={'collection_running_optimizations{instance="q-a:6333",id="leads_1"}': "4x200"},
+    ),
+    *quartet(
+        "QdrantErrors",
+        {"severity": "ticket", "team": "data"},
+        summary="10% of Qdrant's answers are errors of its own",
+        description="Look-ups and ingestion fail or are tried again. Its log names the collection.",
+        dashboard="trellis-stores",
+        at="40m",
+        fires={
+            ('rest_responses_total{instance="q-a:6333",endpoint="/query",method="POST",status="200"}'): "0+90x60",
+            ('rest_responses_total{instance="q-a:6333",endpoint="/query",method="POST",status="500"}'): "0+10x60",
+        },
+        under={
+            ('rest_responses_total{instance="q-a:6333",endpoint="/query",method="POST",status="200"}'): "0+96x60",
+            ('rest_responses_total{instance="q-a:6333",endpoint="/query",method="POST",status="500"}'): "0+4x60",
+        },
+        total={
+            ('rest_responses_total{instance="q-a:6333",endpoint="/query",method="POST",status="200"}'): "0+0x60",
+            ('rest_responses_total{instance="q-a:6333",endpoint="/query",method="POST",status="500"}'): "0+100x60",
+        },
+        total_summary="100% of Qdrant's answers are errors of its own",
+    ),
+    *quartet(
+        "QdrantPeersAway",
+        {"severity": "ticket", "team": "data"},
+        summary="2 peers of the Qdrant cluster answer",
+        description=(
+            "The cluster knows of more. Its shards are served by fewer replicas; one more may be one too many."
+        ),
+        dashboard="trellis-stores",
+        at="20m",
+        fires={
+            'up{job="qdrant",instance="q-a:6333"}': "1x30",
+            'up{job="qdrant",instance="q-b:6333"}': "1x30",
+            'up{job="qdrant",instance="q-c:6333"}': "0x30",
+            'cluster_peers_total{instance="q-a:6333"}': "3x30",
+        },
+        under={
+            'up{job="qdrant",instance="q-a:6333"}': "1x30",
+            'up{job="qdrant",instance="q-b:6333"}': "1x30",
+            'up{job="qdrant",instance="q-c:6333"}': "1x30",
+            'cluster_peers_total{instance="q-a:6333"}': "3x30",
+        },
+        total={
+            'up{job="qdrant",instance="q-a:6333"}': "1x30",
+            'up{job="qdrant",instance="q-b:6333"}': "0x30",
+            'up{job="qdrant",instance="q-c:6333"}': "0x30",
+            'cluster_peers_total{instance="q-a:6333"}': "3x30",
+        },
+        total_summary="1 peers of the Qdrant cluster answer",
+    ),
+    *quartet(
+        "QdrantReplicasDead",
+        {"severity": "ticket", "team": "data"},
+        summary="2 shard replicas are not active",
+        description="They are being recovered, or cannot be. Look whether a transfer runs and gets on.",
+        dashboard="trellis-stores",
+        at="20m",
+        fires={'collection_dead_replicas{instance="q-a:6333"}': "0x5 2x30"},
+        under={'collection_dead_replicas{instance="q-a:6333"}': "0x12 2x30"},
+        total={'collection_dead_replicas{instance="q-a:6333"}': "6x30"},
+        total_summary="6 shard replicas are not active",
+    ),
+    *quartet(
+        "QdrantShardDown",
+        {"severity": "page", "team": "data"},
+        summary="A shard has no active replica",
+        description=("What is in it is not found: answers miss evidence that exists. Bring its peer back first."),
+        dashboard="trellis-stores",
+        at="20m",
+        fires={'collection_active_replicas_min{instance="q-a:6333"}': "2x10 0x30"},
+        under={'collection_active_replicas_min{instance="q-a:6333"}': "1x30"},
+        total={'collection_active_replicas_min{instance="q-a:6333"}': "0x30"},
+    ),
+)
