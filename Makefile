@@ -8,7 +8,11 @@ SBOM ?= dist/sbom.cdx.json
 export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON := $(PYTHON)
 
-.PHONY: help up down test test-fast lint bench chaos promote-demo deps generated check-generated sbom clean
+PHASE ?=
+REGION ?=
+WHERE := $(if $(PHASE),--phase "$(PHASE)") $(if $(REGION),--region "$(REGION)")
+
+.PHONY: help plan deploy destroy urns up down test test-fast lint bench chaos promote-demo deps alerts dashboards dashboards-preview dashboards-pictures gate gate-self-test capacity drill policy generated check-generated sbom clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,6 +38,34 @@ promote-demo: .venv/.dev ## Move a PoC of 100,000 leads to PostgreSQL while it i
 chaos: .venv/.dev ## Make faults on purpose and say what they cost (ONLY=name picks one, SEEDS=n, JSON=file)
 	@.venv/bin/python -m tests.chaos.run $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(JSON),--json "$(JSON)")
 
+plan: .venv/.infra ## Show what the stacks would make and cost, with no account and no engine (PHASE=, REGION=, OUT=folder, DIFF=revision)
+	@.venv/bin/python -m infra.plan $(WHERE) $(if $(OUT),--out "$(OUT)") $(if $(DIFF),--diff "$(DIFF)")
+
+deploy: .venv/.infra ## Make a phase's stacks in order, with Pulumi (PHASE=, REGION=, YES=1: without asking)
+	@.venv/bin/python -m infra.deploy up $(WHERE) $(if $(YES),--yes)
+
+destroy: .venv/.infra ## Take a phase's stacks down in the opposite order (PHASE=, REGION=, YES=1: without asking)
+	@.venv/bin/python -m infra.deploy down $(WHERE) $(if $(YES),--yes)
+
+gate: .venv/.dev ## Prove a phase's targets at one replica's share of its load (PHASE=, SCENARIO=names, OUT=folder, AGAINST=revision, ACCEPT=1)
+	@.venv/bin/python -m loadtest.gate --phase "$(PHASE)" $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(OUT),--out "$(OUT)") \
+	  $(if $(AGAINST),--against "$(AGAINST)") $(if $(ACCEPT),--accept)
+
+gate-self-test: .venv/.dev ## Show that the gate passes what is healthy and stops what is slower or fails
+	@.venv/bin/python -m loadtest.self_test
+
+capacity: .venv/.dev ## Find the rate at which one replica leaves its targets, and what a request costs as things grow (PHASE=, OUT=folder, ANEW=1; GROWTH=1, MOST=n)
+	@.venv/bin/python -m loadtest.capacity $(if $(PHASE),--phase "$(PHASE)") $(if $(OUT),--out "$(OUT)") $(if $(ANEW),--anew) $(if $(GROWTH),--growth) $(if $(MOST),--most "$(MOST)")
+
+drill: .venv/.dev ## Break the system on purpose and mend it by a runbook's own commands (RUNBOOK=name, ALL=1, CI=1: the five rollbacks)
+	@.venv/bin/python -m runbooks.drill $(RUNBOOK) $(if $(ALL),--all) $(if $(CI),--ci)
+
+policy: $(UV) ## Set up the environment of the policy pack, for `pulumi preview --policy-pack infra/policy`
+	@UV_PROJECT_ENVIRONMENT=.venv-policy $(UV) sync --quiet --locked --no-default-groups --group policy
+
+urns: .venv/.dev ## Write down the names of every stack's resources (DROP=1: also those that are to go)
+	@.venv/bin/python -m tests.urns write $(if $(DROP),--drop)
+
 lint: .venv/.dev ## Check style, types, arrows, revisions and generated files
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -50,6 +82,17 @@ sbom: $(UV) ## Write what the image holds of others, as CycloneDX (SBOM=file; di
 	@$(UV) export --quiet --locked --no-default-groups --group app --format cyclonedx1.5 --output-file $(SBOM) >/dev/null
 	@echo "Written: $(SBOM)"
 
+alerts: generated ## Write the rules of every phase anew (all generated files with them)
+
+dashboards: generated ## Write every dashboard anew (all generated files with them)
+
+dashboards-preview: .venv/.dev ## Draw dashboards from a Prometheus, without Grafana (BOARD=, PROMETHEUS=, RANGE=, STEP=, OUT=, WIDTH=, PANELS=)
+	@.venv/bin/python -m dashboards.render $(or $(BOARD),all) $(if $(PROMETHEUS),--prometheus "$(PROMETHEUS)") $(if $(RANGE),--range "$(RANGE)") \
+	  $(if $(STEP),--step "$(STEP)") $(if $(OUT),--out "$(OUT)") $(if $(WIDTH),--width "$(WIDTH)") $(if $(PANELS),--panels "$(PANELS)")
+
+dashboards-pictures: .venv/.dev ## Make the pictures of dashboards under load with a fault in it (OUT=, BOARDS=uids, PAGES=1)
+	@.venv/bin/python docs/pictures/dashboards.py $(if $(OUT),--out "$(OUT)") $(if $(BOARDS),--boards "$(BOARDS)") $(if $(PAGES),--pages)
+
 generated: .venv/.dev ## Write the generated parts of the repo anew
 	@.venv/bin/python -m tests.generated write
 
@@ -57,7 +100,7 @@ check-generated: .venv/.dev ## Fail where a generated part differs from its sour
 	@.venv/bin/python -m tests.generated check
 
 clean: ## Remove the environment and caches, keep the data folder
-	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-policy .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trellis needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Set PYTHON=/path/to/python3."; exit 1; }
@@ -72,5 +115,9 @@ clean: ## Remove the environment and caches, keep the data folder
 	@touch $@
 
 .venv/.dev: $(UV) pyproject.toml uv.lock
-	@$(UV) sync --quiet --locked --inexact --group app --group dev
+	@$(UV) sync --quiet --locked --inexact --group app --group dev --group infra
+	@touch .venv/.app .venv/.infra $@
+
+.venv/.infra: $(UV) pyproject.toml uv.lock
+	@$(UV) sync --quiet --locked --inexact --no-default-groups --group app --group infra
 	@touch .venv/.app $@
