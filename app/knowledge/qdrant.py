@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import httpx
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
@@ -38,6 +39,9 @@ BATCH = 256
 PAGE = 1_000
 # How long words may be weighed by the number of chunks that another process has changed since.
 SIZE_S = 10.0
+# Of one process, over REST. Left alone the client keeps none of them on loopback. Kept for less than the five seconds
+# after which the server closes one that is idle: a request on it would have no answer.
+CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 # The first that ranks by BM25 over a text index.
 OLDEST = (1, 20)
 M, EF_CONSTRUCT = 16, 200
@@ -127,6 +131,7 @@ class QdrantVectors:
             api_key=key,
             timeout=math.ceil(timeout_s),
             check_compatibility=False,
+            limits=CONNECTIONS,
             prefer_grpc=grpc_port is not None,
             grpc_port=grpc_port or 0,
         )

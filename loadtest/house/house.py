@@ -23,6 +23,7 @@ from loadtest.house.furniture import Furniture
 from loadtest.house.processes import listeners, port_of, printing
 from loadtest.stub.pace import ModelPace, room
 from loadtest.stub.paced import command
+from provisioning.src.prometheus import SCRAPE_S
 from tests.chaos.house import environment, furnish
 from tests.chaos.load import Client, session
 from tests.support import server
@@ -107,7 +108,7 @@ async def house(
     furniture: Furniture | None = None,
     faults: Mapping[str, float] | None = None,
     seed: int = 0,
-    scrape_s: float = 1.0,
+    scrape_s: float = SCRAPE_S,
     say: Callable[[str], None] = print,
 ) -> AsyncIterator[House]:
     """One replica of the phase, ready and furnished; everything ends with the block, also where it is cancelled.
@@ -118,7 +119,7 @@ async def house(
         replicas: processes of the API over the same stores.
         furniture: `Furniture()` where none is given.
         faults: shares of model calls that go wrong, by kind (`loadtest.stub.server.KINDS`), furnishing included.
-        scrape_s: how often Prometheus looks.
+        scrape_s: how often Prometheus looks and counts its rules; as in production, for it costs the app its part.
         say: is told each step in a line.
 
     Raises:

@@ -41,9 +41,12 @@ class HouseStage(Standing):
         return f"nothing of {len(told)} leads"
 
     def unanswered(self) -> str:
-        """Questions without an answer, of all."""
+        """Questions without an answer, of all; and of them those that found no process, as steps replace the only one."""
         asked = self.tries("whole", "streamed", "known")
-        return f"{sum(not each.ok for each in asked)} of {len(asked)} questions unanswered"
+        missed = [each for each in asked if not each.ok]
+        away = sum(not each.status for each in missed)
+        while_away = f", {away} of them while the only process was replaced" if away else ""
+        return f"{len(missed)} of {len(asked)} questions unanswered{while_away}"
 
 
 S = TypeVar("S", bound=HouseStage)
