@@ -119,7 +119,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the steps; dist/capacity/<phase> where not given")
     parser.add_argument("--anew", action="store_true", help="forget the steps of an earlier run")
     parser.add_argument("--steps", type=float, default=2.0, help="factor of the geometric steps (%(default)s)")
-    parser.add_argument("--resolution", type=float, default=0.1, help="of the rate that is found (%(default)s)")
+    parser.add_argument("--resolution", type=float, default=0.25, help="of the rate that is found (%(default)s)")
     return parser
 
 

@@ -30,7 +30,7 @@ class Search:
 
     first: float
     growth: float = 2.0
-    resolution: float = 0.1
+    resolution: float = 0.25
     lowest: float = 0.0
     highest: float = math.inf
 

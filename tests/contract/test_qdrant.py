@@ -48,6 +48,16 @@ async def test_every_request_carries_the_key_and_waits_for_what_it_writes(
     assert {seen.query["wait"] for seen in writes} == {"true"}
 
 
+async def test_one_connection_is_kept_for_what_is_asked_in_turn(server: FakeQdrant, store: QdrantVectors) -> None:
+    await put(store, ACME, *PAGES)
+    before = len(server.seen)
+    for _ in range(3):
+        assert (await ask(store, ACME, "emergency line staffed"))[0] == PAGES[2].text
+    asked = server.seen[before:]
+    assert len(asked) >= 6
+    assert len({seen.peer for seen in asked}) == 1
+
+
 async def test_a_collection_is_made_as_it_was_tuned(server: FakeQdrant) -> None:
     store = await QdrantVectors.open(server.url, key=KEY, shape=Shape(replicas=2, int8=True))
     await store.ensure(ACME, 256)

@@ -24,11 +24,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Seen:
+    """One request. `peer`: the caller's port, the same for all that came over one connection."""
+
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    peer: int
 
     @property
     def json(self) -> Any:
@@ -91,7 +94,10 @@ class FakeVendor(ABC):
 
     @web.middleware
     async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self.seen.append(Seen(request.method, request.path, request.query, request.headers, await request.read()))
+        assert request.transport is not None
+        peer = request.transport.get_extra_info("peername")[1]
+        body = await request.read()
+        self.seen.append(Seen(request.method, request.path, request.query, request.headers, body, peer))
         fault = next((fault for fault in self.faults if fault.where in request.path), None)
         if fault is not None:
             self.faults.remove(fault)
@@ -102,7 +108,6 @@ class FakeVendor(ABC):
         except Refused as refused:
             response = answer(refused.body, refused.status, refused.headers)
         if fault is not None:
-            assert request.transport is not None
             request.transport.close()
         return await self.deliver(request, response)
 
