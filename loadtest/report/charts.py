@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from dashboards.render.gather import BoardData, PanelData, Series, Span
@@ -177,7 +178,9 @@ def _targets(result: GateResult, timeline: Timeline) -> list[Series]:
 def _used(used: Sequence[Series], step: float) -> Iterator[PanelData]:
     if used:
         panel = _panel("timeseries", "Processor of our processes (cores)", COLUMNS, _HIGH, Style("short", least=0.0))
-        yield PanelData(panel, used, (), (), (), step)
+        # Scrapes may lie further apart than the stretches that requests are counted in, and are no gaps then.
+        apart = min((then - now for each in used for (now, _), (then, _) in pairwise(each.points)), default=step)
+        yield PanelData(panel, used, (), (), (), max(step, apart))
 
 
 def _parts(result: GateResult) -> Iterator[PanelData]:

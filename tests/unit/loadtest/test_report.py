@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboards.render.__main__ import BOARDS
-from dashboards.render.gather import BoardData
-from dashboards.render.grafana import read_board
+from dashboards.render.gather import BoardData, Series
+from dashboards.render.grafana import Style, read_board
 from dashboards.render.prometheus import Found, Window
 from loadtest.report import boards, report, sentence
 from loadtest.report.charts import charts
@@ -230,6 +230,12 @@ def test_the_charts_show_rates_times_failures_and_what_was_dropped(tmp_path: Pat
     assert max(times["slowest"]) == pytest.approx(0.22, abs=0.001)
     assert set(times) == {"p50", "slowest", "promised p50", "promised p99"}, "too few for a p95"
     assert set(times["promised p99"]) == {3.0}
+
+
+def test_processor_that_is_scraped_seldom_has_lines_and_no_gaps() -> None:
+    scraped = Series("api", {}, [(0.0, 0.2), (15.0, 0.3), (45.0, 0.1)], Style("short"), "A")
+    found = {data.panel.title: data for data in charts(result(), Timeline(5.0, {}), [scraped]).panels}
+    assert found["Processor of our processes (cores)"].step == 15.0
 
 
 def test_every_scenario_is_marked_on_the_charts() -> None:
