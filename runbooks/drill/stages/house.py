@@ -41,7 +41,7 @@ class HouseStage(Standing):
         return f"nothing of {len(told)} leads"
 
     def unanswered(self) -> str:
-        """Questions without an answer, of all; and of them those that found no process, as steps replace the only one."""
+        """Questions without an answer, of all, and of them those that found no process: steps replace the only one."""
         asked = self.tries("whole", "streamed", "known")
         missed = [each for each in asked if not each.ok]
         away = sum(not each.status for each in missed)
