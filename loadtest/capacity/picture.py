@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -10,10 +11,10 @@ from matplotlib.ticker import FuncFormatter
 
 from infra.phases import Phase
 from loadtest.capacity.finding import Found, cores, rate
-from loadtest.capacity.judge import Step, judge
+from loadtest.capacity.judge import SLOW_SHARE, Step, judge
 from loadtest.results import Quantiles
 
-INCHES: Final = (9.0, 6.4)
+INCHES: Final = (9.0, 7.4)
 DPI: Final = 130
 _INK, _LIMIT, _OUT = "#1f3044", "#b3261e", "#fbe9e7"
 _LINES: Final = (("p50", "#1b7f5c", "o"), ("p95", "#2b6cb0", "s"), ("p99", "#8a3ffc", "^"))
@@ -25,14 +26,16 @@ _PICKS: Final[dict[str, Callable[[Quantiles], float | None]]] = {
 
 
 def draw(phase: Phase, steps: Sequence[Step], found: Found, told: str, path: Path) -> Path:
-    """Above the times of answers, below the API's cores; what is out of the targets is shaded. `told`: whence it is."""
+    """Times of answers, how many own shares were too long, and the API's cores; what is out of the targets is shaded.
+
+    Each step is a mark, and lines go through the median of a rate's steps. `told`: whence it is."""
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
-    answers, use = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    answers, own, use = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.4, 1.2))
     by_rate = sorted(steps, key=lambda step: step.result.factor)
     _times(answers, phase, by_rate)
-    _limits(answers, phase)
+    _own(own, phase, by_rate)
     _use(use, phase, by_rate)
-    for axes in (answers, use):
+    for axes in (answers, own, use):
         _edge(axes, phase, found)
         axes.grid(visible=True, which="major", color="#e3e7ec", linewidth=0.8)
         axes.tick_params(which="both", labelsize=12)
@@ -45,21 +48,18 @@ def draw(phase: Phase, steps: Sequence[Step], found: Found, told: str, path: Pat
 
 def _times(axes: Axes, phase: Phase, steps: Sequence[Step]) -> None:
     for name, colour, marker in _LINES:
-        points = [(rate(phase, step.result.factor), _picked(step, name)) for step in steps]
-        shown = [(x, y) for x, y in points if y is not None]
-        if shown:
-            axes.plot(*zip(*shown, strict=True), color=colour, marker=marker, label=name, linewidth=1.8, markersize=6)
-    outs = [(rate(phase, s.result.factor), _picked(s, "p95")) for s in steps if not judge(s, phase).within]
-    marked = [(x, y) for x, y in outs if y is not None]
-    if marked:
-        xs, ys = [x for x, _ in marked], [y for _, y in marked]
-        axes.scatter(xs, ys, s=130, facecolors="none", edgecolors=_LIMIT, label="a step that was out")
+        _drawn(axes, [(rate(phase, step.result.factor), _picked(step, name)) for step in steps], colour, marker, name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylabel("seconds", fontsize=13)
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-    axes.xaxis.set_minor_formatter(FuncFormatter(_plain))
-    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(_plain))
+        axis.set_minor_formatter(FuncFormatter(_plain))
+    targets = phase.targets
+    for name, limit in (("p50", targets.answer_p50_s), ("p99", targets.answer_p99_s)):
+        if limit is not None:
+            _limit(axes, limit, f"{name} at most {limit:g} s")
+    axes.legend(fontsize=11, loc="upper left")
 
 
 def _picked(step: Step, name: str) -> float | None:
@@ -67,39 +67,55 @@ def _picked(step: Step, name: str) -> float | None:
     return None if questions is None or questions.answer is None else _PICKS[name](questions.answer)
 
 
-def _limits(axes: Axes, phase: Phase) -> None:
-    targets = phase.targets
-    for name, limit in (("p50", targets.answer_p50_s), ("p99", targets.answer_p99_s)):
-        if limit is not None:
-            axes.axhline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
-            axes.annotate(
-                f"{name} at most {limit:g} s",
-                (0.01, limit),
-                xycoords=("axes fraction", "data"),
-                fontsize=11,
-                color=_LIMIT,
-                xytext=(0, 3),
-                textcoords="offset points",
-            )
-    axes.legend(fontsize=11, loc="upper left")
+def _own(axes: Axes, phase: Phase, steps: Sequence[Step]) -> None:
+    """Percent; a ring around each step that was out, for whatever reason."""
+    points = [(rate(phase, step.result.factor), 100 * step.own_slow / step.own if step.own else None) for step in steps]
+    _drawn(axes, points, _INK, "o")
+    out = [point for step, point in zip(steps, points, strict=True) if not judge(step, phase).within]
+    marked = [(x, y) for x, y in out if y is not None]
+    if marked:
+        axes.scatter(
+            *zip(*marked, strict=True), s=130, facecolors="none", edgecolors=_LIMIT, label="a step that was out"
+        )
+        axes.legend(fontsize=11, loc="upper left")
+    _limit(axes, 100 * SLOW_SHARE, f"at most {SLOW_SHARE:.0%}")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(f"own share\n> {phase.targets.own_share_p99_s:g} s, %", fontsize=13)
 
 
 def _use(axes: Axes, phase: Phase, steps: Sequence[Step]) -> None:
-    rates = [rate(phase, step.result.factor) for step in steps]
-    axes.plot(rates, [cores(step, "api") for step in steps], color=_INK, marker="o", linewidth=1.8)
-    axes.axhline(phase.api.cpu / 1000, color=_LIMIT, linestyle="--", linewidth=1.2)
-    axes.annotate(
-        f"a pod's {phase.api.cpu}m",
-        (0.01, phase.api.cpu / 1000),
-        xycoords=("axes fraction", "data"),
-        fontsize=11,
-        color=_LIMIT,
-        xytext=(0, 3),
-        textcoords="offset points",
-    )
+    _drawn(axes, [(rate(phase, step.result.factor), cores(step, "api")) for step in steps], _INK, "o")
+    _limit(axes, phase.api.cpu / 1000, f"a pod's {phase.api.cpu}m")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("API, cores", fontsize=13)
     axes.set_xlabel("questions a second", fontsize=13)
+
+
+def _drawn(
+    axes: Axes, points: Sequence[tuple[float, float | None]], colour: str, marker: str, label: str | None = None
+) -> None:
+    at: dict[float, list[float]] = {}
+    for x, y in points:
+        if y is not None:
+            at.setdefault(x, []).append(y)
+    if at:
+        axes.plot(list(at), [median(ys) for ys in at.values()], color=colour, linewidth=1.8)
+        every = [(x, y) for x, ys in at.items() for y in ys]
+        axes.plot(*zip(*every, strict=True), color=colour, marker=marker, linestyle="", markersize=6, label=label)
+
+
+def _limit(axes: Axes, limit: float, words: str) -> None:
+    axes.axhline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
+    axes.annotate(
+        words,
+        (0.99, limit),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        fontsize=11,
+        color=_LIMIT,
+        xytext=(0, -14),
+        textcoords="offset points",
+    )
 
 
 def _edge(axes: Axes, phase: Phase, found: Found) -> None:
