@@ -168,9 +168,10 @@ def test_noise_at_the_knee_ends_the_search_near_it(knee, seed):
             return IN if factor < knee else OUT
         return Look(chance.random() < 0.5, False)
 
-    trials = searched(Search(6.0, lowest=0.01), server)
+    search = Search(6.0, lowest=0.01)
+    trials = searched(search, server)
     found = edge(trials)
-    assert knee / 1.25 / 1.1 <= found.low <= knee * 1.25
+    assert knee / 1.25 / (1 + search.resolution) <= found.low <= knee * 1.25
     assert all([trial.factor for trial in trials].count(factor) <= LOOKS for factor in {t.factor for t in trials})
 
 
