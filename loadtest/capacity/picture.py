@@ -74,9 +74,8 @@ def _own(axes: Axes, phase: Phase, steps: Sequence[Step]) -> None:
     out = [point for step, point in zip(steps, points, strict=True) if not judge(step, phase).within]
     marked = [(x, y) for x, y in out if y is not None]
     if marked:
-        axes.scatter(
-            *zip(*marked, strict=True), s=130, facecolors="none", edgecolors=_LIMIT, label="a step that was out"
-        )
+        xs, ys = [x for x, _ in marked], [y for _, y in marked]
+        axes.scatter(xs, ys, s=130, facecolors="none", edgecolors=_LIMIT, label="a step that was out")
         axes.legend(fontsize=11, loc="upper left")
     _limit(axes, 100 * SLOW_SHARE, f"at most {SLOW_SHARE:.0%}")
     axes.set_ylim(bottom=0)
