@@ -11,6 +11,8 @@ from app.settings import Settings, load_settings
 from tests.support.redis import RedisServer
 
 ADMIN = Principal("acme", "key_admin", Role.ADMIN)
+TWICE = "tenant-of-two-processes"
+"""Whose entries are counted: the tests' Redis is one, and others leave some of acme's in it."""
 
 
 async def settings_for(home: Path, **others: Any) -> Settings:
@@ -34,14 +36,14 @@ async def test_two_processes_share_what_they_keep_and_remember(tmp_path: Path, r
         open_container(second_settings, Parts.COMMAND) as second,
     ):
         said = Turn("user", "hello", first.clock())
-        await first.kit.memory.add("acme", "shop", "ann", said)
-        await first.kit.caches.answers.set("acme/k", b"v", 60, [tenant_tag("acme")])
+        await first.kit.memory.add(TWICE, "shop", "ann", said)
+        await first.kit.caches.answers.set(f"{TWICE}/k", b"v", 60, [tenant_tag(TWICE)])
         assert isinstance(second.kit.memory, RedisMemory)
-        assert list(await second.kit.memory.recent("acme", "shop", "ann")) == [said]
-        assert await second.kit.caches.answers.get("acme/k") == b"v"
-        assert await second.kit.caches.drop(tenant_tag("acme")) == 1
+        assert list(await second.kit.memory.recent(TWICE, "shop", "ann")) == [said]
+        assert await second.kit.caches.answers.get(f"{TWICE}/k") == b"v"
+        assert await second.kit.caches.drop(tenant_tag(TWICE)) == 1
         await first.kit.caches.catch_up()
-        assert await first.kit.caches.answers.get("acme/k") is None
+        assert await first.kit.caches.answers.get(f"{TWICE}/k") is None
 
 
 async def test_a_tenant_switches_its_own_cache_off(tmp_path: Path) -> None:
